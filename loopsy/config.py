@@ -1,0 +1,385 @@
+"""``config.yaml`` as frozen sections: every key of the user's document with its default, plus ours.
+
+``parse`` turns the text into a Config or a ConfigError that names file, line, key and what is allowed. It reads no file.
+A key's ``Rule`` says what it takes; unknown keys are warnings that name the nearest known one, since a newer version's
+file must still start an older daemon.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import yaml
+from attrs import Attribute, Factory, field, fields, frozen
+
+from loopsy.errors import ConfigError
+from loopsy.wire.codec import camel
+
+try:
+    from yaml import CSafeLoader as Loader
+except ImportError:  # pragma: no cover - a PyYAML built without libyaml
+    from yaml import SafeLoader as Loader  # type: ignore[assignment]
+
+DEFAULT_PORT = 19532
+SCOPES = ("execute", "transfer", "context", "messages", "ai-tasks", "terminal")
+LOG_LEVELS = ("debug", "info", "warn", "error")
+KEY_SHAPE = re.compile(r"[\x21-\x7e]{16,256}")
+MIB = 1024 * 1024
+
+T = TypeVar("T")
+Node = Any
+"""A node of PyYAML's tree: its value and where it stands."""
+
+
+@frozen
+class Place:
+    """Where in a file something stands, for errors."""
+
+    source: str
+    path: str = ""
+
+    def down(self, key: object) -> Place:
+        """The place of a child."""
+        return Place(self.source, f"{self.path}.{key}" if self.path else str(key))
+
+    def fault(self, node: Node, text: str) -> ConfigError:
+        """The error for ``node`` standing here."""
+        return ConfigError(f"{self.source}:{node.start_mark.line + 1}: {self.path or 'the file'} {text}")
+
+
+@frozen
+class Rule:
+    """What one key takes: a reader of its node."""
+
+    read: Callable[[Node, Place], Any]
+
+
+def setting(default: Any, rule: Rule, *, restart: bool = False, secret: bool = False) -> Any:
+    """A key with its default. ``restart``: a change waits for the daemon's restart; ``secret``: never printed."""
+    value = Factory(default) if callable(default) else default
+    return field(default=value, repr=not secret, metadata={"rule": rule, "restart": restart})
+
+
+def scalar(node: Node, place: Place, words: str) -> Any:
+    """The plain value of a scalar node."""
+    if not isinstance(node, yaml.ScalarNode):
+        raise place.fault(node, f"must be {words}")
+    maker = Loader("")
+    value = maker.construct_object(node)  # type: ignore[no-untyped-call]
+    maker.dispose()
+    return value
+
+
+def number(low: float, high: float, unit: str = "") -> Rule:
+    """A whole number from ``low`` to ``high``."""
+    words = f"a whole number from {low:g} to {high:g} {unit}".rstrip()
+
+    def read(node: Node, place: Place) -> int:
+        value = scalar(node, place, words)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise place.fault(node, f"must be {words}, not {node.value!r}")
+        return value
+
+    return Rule(read)
+
+
+def text(words: str = "text", shape: re.Pattern[str] = re.compile(r"[^\0]+")) -> Rule:
+    """Some text (a number written without quotes counts as its text, but for keys of letters and digits only)."""
+
+    def read(node: Node, place: Place) -> str:
+        if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
+            raise place.fault(node, f"must be {words}")
+        if not shape.fullmatch(node.value):
+            raise place.fault(node, f"must be {words}")
+        return str(node.value)
+
+    return Rule(read)
+
+
+def _read_flag(node: Node, place: Place) -> bool:
+    value = scalar(node, place, "true or false")
+    if not isinstance(value, bool):
+        raise place.fault(node, f"must be true or false, not {node.value!r}")
+    return value
+
+
+FLAG = Rule(_read_flag)
+TEXT = text()
+KEY = text("a key of 16 to 256 printable characters without spaces", KEY_SHAPE)
+
+
+def choice(*words: str) -> Rule:
+    """One of some words."""
+
+    def read(node: Node, place: Place) -> str:
+        if not isinstance(node, yaml.ScalarNode) or node.value not in words:
+            raise place.fault(node, f"must be one of {', '.join(words)}, not {getattr(node, 'value', node)!r}")
+        return str(node.value)
+
+    return Rule(read)
+
+
+def optional(rule: Rule) -> Rule:
+    """``rule``, or null."""
+
+    def read(node: Node, place: Place) -> Any:
+        return None if node.tag == "tag:yaml.org,2002:null" else rule.read(node, place)
+
+    return Rule(read)
+
+
+def list_of(rule: Rule) -> Rule:
+    """A list, each item by ``rule``."""
+
+    def read(node: Node, place: Place) -> tuple[Any, ...]:
+        if node.tag == "tag:yaml.org,2002:null":
+            return ()
+        if not isinstance(node, yaml.SequenceNode):
+            raise place.fault(node, "must be a list")
+        return tuple(rule.read(item, place.down(at)) for at, item in enumerate(node.value))
+
+    return Rule(read)
+
+
+def map_of(rule: Rule) -> Rule:
+    """A map from names to values, each by ``rule``."""
+
+    def read(node: Node, place: Place) -> Mapping[str, Any]:
+        if node.tag == "tag:yaml.org,2002:null":
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            raise place.fault(node, "must be a map of names to values")
+        names = [TEXT.read(key, place) for key, _ in node.value]
+        return {name: rule.read(item, place.down(name)) for name, (_, item) in zip(names, node.value, strict=True)}
+
+    return Rule(read)
+
+
+def section(kind: type) -> Rule:
+    """A section of keys, ``kind`` a frozen class of settings."""
+
+    def read(node: Node, place: Place) -> Any:
+        return _read_section(kind, node, place, [])
+
+    return Rule(read)
+
+
+@frozen(kw_only=True)
+class Server:
+    """Where the daemon listens and what it calls itself."""
+
+    port: int = setting(DEFAULT_PORT, number(1, 65535), restart=True)
+    host: str = setting("0.0.0.0", TEXT, restart=True)  # noqa: S104 - a LAN daemon listens on the LAN
+    hostname: str | None = setting(None, optional(TEXT), restart=True)
+
+
+@frozen(kw_only=True)
+class Auth:
+    """Keys: our own, those that peers present to us, and those that we present to them."""
+
+    api_key: str = setting("", KEY, secret=True)
+    allowed_keys: Mapping[str, str] = setting(dict, map_of(KEY), secret=True)
+    peer_keys: Mapping[str, str] = setting(dict, map_of(KEY), secret=True)
+    scopes: Mapping[str, tuple[str, ...]] = setting(dict, map_of(list_of(choice(*SCOPES))))
+    """What a peer may do; a peer that isn't named here may do all."""
+
+
+@frozen(kw_only=True)
+class Tls:
+    """HTTPS between machines."""
+
+    enabled: bool = setting(False, FLAG, restart=True)
+    pinned_certs: Mapping[str, str] = setting(dict, map_of(TEXT))
+
+
+@frozen(kw_only=True)
+class Execution:
+    """Running commands."""
+
+    denylist: tuple[str, ...] = setting(
+        lambda: ("rm", "rmdir", "format", "mkfs", "dd", "shutdown", "reboot"), list_of(TEXT)
+    )
+    allowlist: tuple[str, ...] | None = setting(None, optional(list_of(TEXT)))
+    """Where it is set, only these commands run: the one real boundary."""
+    max_concurrent: int = setting(10, number(1, 1000))
+    default_timeout: int = setting(300_000, number(1, 30 * 24 * 3600 * 1000, "ms"))
+    max_output: int = setting(10 * MIB, number(1024, 256 * MIB, "bytes"))
+    """Of each output that ``POST /execute`` answers with."""
+
+
+@frozen(kw_only=True)
+class Transfer:
+    """What peers may read and write."""
+
+    allowed_paths: tuple[str, ...] = setting(lambda: ("~",), list_of(TEXT))
+    denied_paths: tuple[str, ...] = setting(lambda: ("~/.ssh", "~/.gnupg"), list_of(TEXT))
+    max_file_size: int = setting(1024 * MIB, number(1, 2**53, "bytes"))
+
+
+@frozen(kw_only=True)
+class RateLimits:
+    """Requests a minute, for each peer."""
+
+    execute: int = setting(30, number(1, 10**9, "requests a minute"))
+    transfer: int = setting(10, number(1, 10**9, "requests a minute"))
+    context: int = setting(60, number(1, 10**9, "requests a minute"))
+    local: bool = setting(False, FLAG)
+    """Whether they hold for this machine's own key too."""
+
+
+@frozen(kw_only=True)
+class ContextLimits:
+    """How much the context store takes."""
+
+    max_entries: int = setting(1000, number(1, 10**6))
+    max_value_bytes: int = setting(MIB, number(1, 64 * MIB, "bytes"))
+
+
+@frozen(kw_only=True)
+class ManualPeer:
+    """A peer that is where the user says."""
+
+    address: str = setting("", TEXT)
+    port: int = setting(DEFAULT_PORT, number(1, 65535))
+    hostname: str | None = setting(None, optional(TEXT))
+    """The name its key is filed under in ``auth``."""
+
+
+@frozen(kw_only=True)
+class Discovery:
+    """Finding peers."""
+
+    enabled: bool = setting(True, FLAG, restart=True)
+    manual_peers: tuple[ManualPeer, ...] = setting(tuple, list_of(section(ManualPeer)))
+
+
+@frozen(kw_only=True)
+class Audit:
+    """``logs/audit.jsonl``."""
+
+    max_file_bytes: int = setting(10 * MIB, number(4096, 2**40, "bytes"), restart=True)
+    keep_files: int = setting(10, number(1, 1000), restart=True)
+
+
+@frozen(kw_only=True)
+class Logging:
+    """``logs/daemon.log``."""
+
+    level: str = setting("info", choice(*LOG_LEVELS))
+
+
+@frozen(kw_only=True)
+class Config:
+    """The whole file."""
+
+    server: Server = setting(Server, section(Server))
+    auth: Auth = setting(Auth, section(Auth))
+    tls: Tls = setting(Tls, section(Tls))
+    execution: Execution = setting(Execution, section(Execution))
+    transfer: Transfer = setting(Transfer, section(Transfer))
+    rate_limits: RateLimits = setting(RateLimits, section(RateLimits))
+    context: ContextLimits = setting(ContextLimits, section(ContextLimits))
+    discovery: Discovery = setting(Discovery, section(Discovery))
+    audit: Audit = setting(Audit, section(Audit))
+    logging: Logging = setting(Logging, section(Logging))
+
+
+@frozen
+class Parsed:
+    """A good file, and what in it nobody reads."""
+
+    config: Config
+    warnings: tuple[str, ...]
+
+
+def parse(text: str, source: str = "config.yaml") -> Parsed:
+    """The text of a config file as sections.
+
+    :raises ConfigError: it can't be used; names ``source``, the line, the key and what is allowed.
+    """
+    node = _compose(text, source)
+    warnings: list[str] = []
+    place = Place(source)
+    config: Config = Config() if node is None else _read_section(Config, node, place, warnings)
+    if not config.auth.api_key:
+        line = node.start_mark.line + 1 if node is not None else 1
+        raise ConfigError(
+            f"{source}:{line}: auth.apiKey is missing: this machine's own key, 64 hex digits",
+            hint="make one with: loopsy key generate",
+        )
+    return Parsed(config, tuple(warnings))
+
+
+def _compose(text: str, source: str) -> Node:
+    try:
+        return yaml.compose(text, Loader)  # type: ignore[no-untyped-call]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ConfigError(f"{source}:{line}: not YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: not YAML: {error}") from None
+
+
+def _read_section(kind: type[T], node: Node, place: Place, warnings: list[str]) -> T:
+    if node.tag == "tag:yaml.org,2002:null":
+        return kind()
+    if not isinstance(node, yaml.MappingNode):
+        raise place.fault(node, "must be a section (keys with values, indented)")
+    known: dict[str, Attribute[Any]] = {camel(f.name): f for f in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+        if key not in known:
+            warnings.append(_unknown(key_node, place.down(key), key, known))
+            continue
+        if known[key].name in values:
+            raise place.down(key).fault(key_node, "stands here twice")
+        values[known[key].name] = _read_value(known[key], value_node, place.down(key), warnings)
+    if kind is ManualPeer and not values.get("address"):
+        raise place.fault(node, "needs an address")
+    return kind(**values)
+
+
+def _read_value(spec: Attribute[Any], node: Node, place: Place, warnings: list[str]) -> Any:
+    """A section reads with our list of warnings; any other key reads by its rule. An empty key means its default."""
+    kind = SECTIONS.get(spec.name)
+    if kind is not None:
+        return _read_section(kind, node, place, warnings)
+    if node.tag == "tag:yaml.org,2002:null":
+        return spec.default.factory() if isinstance(spec.default, type(Factory(dict))) else spec.default
+    return spec.metadata["rule"].read(node, place)
+
+
+def _unknown(node: Node, place: Place, key: str, known: Mapping[str, Any]) -> str:
+    near = get_close_matches(key, known, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return f"{place.source}:{node.start_mark.line + 1}: unknown key {place.path} ({guess})"
+
+
+SECTIONS: Mapping[str, type] = {
+    "server": Server, "auth": Auth, "tls": Tls, "execution": Execution, "transfer": Transfer,
+    "rate_limits": RateLimits, "context": ContextLimits, "discovery": Discovery, "audit": Audit, "logging": Logging,
+}  # fmt: skip
+
+
+@frozen
+class Changes:
+    """What differs between two configs, as paths (``rateLimits.execute``)."""
+
+    applied: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+
+
+def compare(old: Config, new: Config) -> Changes:
+    """Which keys changed, and which of them wait for a restart."""
+    applied, waiting = [], []
+    for name, kind in SECTIONS.items():
+        for spec in fields(kind):
+            if getattr(getattr(old, name), spec.name) != getattr(getattr(new, name), spec.name):
+                target = waiting if spec.metadata["restart"] else applied
+                target.append(f"{camel(name)}.{camel(spec.name)}")
+    return Changes(tuple(applied), tuple(waiting))

@@ -1,0 +1,1 @@
+"""Decisions without I/O. Time and randomness are arguments; nothing here opens, sends or sleeps."""

@@ -1,0 +1,91 @@
+"""The audit log's lines and their chain.
+
+Each line is one JSON object with ``seq`` (1, 2, 3 …) and ``prev``: the SHA-256 of the line before, without its line
+break. A changed, missing or moved line breaks the chain at its successor; a cut end is found by the head (seq and hash of
+the newest line) that the daemon keeps elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from attrs import frozen
+
+GENESIS = "0" * 64
+
+
+@frozen
+class Head:
+    """The newest line: its number and hash."""
+
+    seq: int
+    hash: str
+
+
+START = Head(0, GENESIS)
+
+
+def link(head: Head, record: Mapping[str, Any]) -> tuple[bytes, Head]:
+    """The line for ``record`` behind ``head`` (without line break), and the new head."""
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    line = f'{{"seq":{head.seq + 1},{text[1:-1]},"prev":"{head.hash}"}}'.encode("utf-8", "backslashreplace")
+    return line, Head(head.seq + 1, sha256(line).hexdigest())
+
+
+@frozen
+class Fault:
+    """Where a chain is broken."""
+
+    line: int
+    """Of those read, from 1."""
+    text: str
+
+
+@frozen
+class Verified:
+    """What a reading of the chain found."""
+
+    lines: int
+    first_seq: int
+    head: Head
+    fault: Fault | None
+
+
+def verify(lines: Iterable[bytes], expected: Head | None = None) -> Verified:
+    """Follow the chain through ``lines`` (oldest first, without line breaks), up to its first fault.
+
+    The oldest line's predecessor may have been rotated away, so its ``prev`` is taken as given unless it is line 1.
+    ``expected`` is a head that must lie on the chain (or be older than what is kept).
+    """
+    head, first, count, seen = START, 0, 0, expected is None or expected.seq == 0
+    for count, line in enumerate(lines, 1):
+        got = _read(line)
+        if got is None:
+            return Verified(count, first, head, Fault(count, "is not a whole audit line"))
+        seq, prev = got
+        if count == 1:
+            first, head = seq, Head(seq - 1, GENESIS if seq == 1 else prev)
+        if seq != head.seq + 1:
+            return Verified(count, first, head, Fault(count, f"has number {seq}, but {head.seq + 1} should stand here"))
+        if prev != head.hash:
+            return Verified(count, first, head, Fault(count, "does not follow from the line before, which was changed"))
+        head = Head(seq, sha256(line).hexdigest())
+        if expected is not None and seq == expected.seq:
+            if head.hash != expected.hash:
+                return Verified(count, first, head, Fault(count, "was changed: the daemon remembers another"))
+            seen = True
+    if not seen and expected is not None and head.seq < expected.seq:
+        missing = expected.seq - head.seq
+        return Verified(count, first, head, Fault(count + 1, f"and {missing - 1} more are missing: the end was cut off"))
+    return Verified(count, first, head, None)
+
+
+def _read(line: bytes) -> tuple[int, str] | None:
+    try:
+        record = json.loads(line)
+        return int(record["seq"]), str(record["prev"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,139 @@
+"""The command policy: which programs may be started here.
+
+The denylist stops accidents: it looks through paths, through wrappers (``sudo``, ``env``, ``nohup``, ``timeout``,
+``xargs`` …), at what ``find -exec`` runs and at the words of ``sh -c``. It can't stop intent, since any interpreter can
+start any program. Only an allowlist is a boundary: with one, a command runs only when it is written just as an entry there.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from attrs import frozen
+
+from loopsy.config import Execution
+from loopsy.errors import CommandDenied
+
+
+@frozen
+class Wrapper:
+    """A program that starts the one which its arguments name."""
+
+    valued: str = ""
+    """Its short options that take a value."""
+    operands: int = 0
+    """Words of its own before that program's name (a duration, a directory)."""
+
+
+PLAIN = Wrapper()
+WRAPPERS: Mapping[str, Wrapper] = {
+    "sudo": Wrapper("ughpCrtTDRU"), "doas": Wrapper("uC"), "su": Wrapper("gGswc"), "runuser": Wrapper("ugGsc"),
+    "env": Wrapper("uCS"), "nohup": PLAIN, "setsid": PLAIN, "command": PLAIN, "builtin": PLAIN, "exec": Wrapper("a"),
+    "eval": PLAIN, "nice": Wrapper("n"), "ionice": Wrapper("cnpPu"), "chrt": Wrapper("TPD", 1), "taskset": Wrapper("", 1),
+    "timeout": Wrapper("ks", 1), "stdbuf": Wrapper("ioe"), "time": Wrapper("fo"), "xargs": Wrapper("adEILnPs"),
+    "parallel": Wrapper("jaSN"), "chroot": Wrapper("", 1), "flock": Wrapper("wE", 1), "watch": Wrapper("n"),
+    "unshare": Wrapper("SG"), "strace": Wrapper("abeopsSuUE"), "ltrace": Wrapper("aAbDeFlnopsux"),
+    "systemd-run": Wrapper("HMptuE"), "caffeinate": Wrapper("tw"), "busybox": PLAIN, "toybox": PLAIN, "winpty": PLAIN,
+    "then": PLAIN, "do": PLAIN, "else": PLAIN, "if": PLAIN, "while": PLAIN, "until": PLAIN, "!": PLAIN,
+}  # fmt: skip
+SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "cmd", "powershell", "pwsh"))
+WORD_BREAKS = re.compile(r"\$\(|[;&|()`\n{}<>]")
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+FIND_ACTIONS = frozenset(("-exec", "-execdir", "-ok", "-okdir"))
+DEPTH = 8
+"""Wrappers within wrappers: more than this is nobody's honest command."""
+
+
+def program(word: str) -> str:
+    """The bare name of a program: no directory, and no Windows ending."""
+    name = word.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower()
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and ending in ("exe", "com", "bat", "cmd") else name
+
+
+def programs(command: str, args: Sequence[str], depth: int = 0) -> Iterator[str]:
+    """Every program that this command would start, as far as its words tell."""
+    name = program(command)
+    yield name
+    if depth >= DEPTH:
+        return
+    if name in SHELLS:
+        yield from _in_shell(args, depth + 1)
+    elif name == "find":
+        yield from _in_find(args, depth + 1)
+    elif name in WRAPPERS:
+        yield from _in_wrapper(WRAPPERS[name], args, depth + 1)
+
+
+def _in_shell(args: Sequence[str], depth: int) -> Iterator[str]:
+    """The words behind ``-c`` (``/c`` for cmd), cut where a shell starts another command."""
+    for at, arg in enumerate(args):
+        if arg.lower() == "/c" or re.fullmatch(r"-{1,2}\w*c\w*", arg.lower()):
+            for part in WORD_BREAKS.split(" ".join(args[at + 1 :])):
+                words = _words(part)
+                if words:
+                    yield from programs(words[0], words[1:], depth)
+            return
+
+
+def _words(script: str) -> list[str]:
+    try:
+        words = shlex.split(script)
+    except ValueError:
+        words = script.replace('"', " ").replace("'", " ").split()
+    while words and ASSIGNMENT.match(words[0]):
+        words = words[1:]
+    return words
+
+
+def _in_find(args: Sequence[str], depth: int) -> Iterator[str]:
+    for at, arg in enumerate(args[:-1]):
+        if arg in FIND_ACTIONS:
+            yield from programs(args[at + 1], args[at + 2 :], depth)
+
+
+def _in_wrapper(wrapper: Wrapper, args: Sequence[str], depth: int) -> Iterator[str]:
+    """Past the wrapper's own options and operands to the program. A long option may take the next word as its value or
+    not, so that word is looked at too."""
+    at, operands = 0, wrapper.operands
+    while at < len(args):
+        arg = args[at]
+        if arg in ("-S", "-c", "--split-string", "--command") and at + 1 < len(args):
+            yield from _in_shell(["-c", args[at + 1]], depth)
+            at += 2
+        elif arg.startswith("--"):
+            if "=" not in arg and at + 1 < len(args):
+                yield program(args[at + 1])
+            at += 1
+        elif arg.startswith("-"):
+            at += 2 if arg[-1] in wrapper.valued else 1
+        elif ASSIGNMENT.match(arg):
+            at += 1
+        elif operands:
+            at, operands = at + 1, operands - 1
+        else:
+            yield from programs(arg, args[at + 1 :], depth)
+            return
+
+
+def _entry_for(name: str, denied: Iterable[str]) -> str | None:
+    """The entry of the list that names this program; ``mkfs`` also means ``mkfs.ext4``."""
+    return next((e for e in denied if name == program(e) or name.startswith(program(e) + ".")), None)
+
+
+def check(command: str, args: Sequence[str], policy: Execution) -> None:
+    """Let the command pass, or say which rule stops it.
+
+    :raises CommandDenied: names the word and the config key.
+    """
+    for word in dict.fromkeys(programs(command, args)):
+        entry = _entry_for(word, policy.denylist)
+        if entry is not None:
+            raise CommandDenied(
+                f"{word!r} is on this machine's denylist (execution.denylist: {entry})",
+                hint="its owner can change that in config.yaml and run: loopsy reload",
+            )
+    if policy.allowlist is not None and command not in policy.allowlist:
+        raise CommandDenied(f"{command!r} is not on this machine's allowlist (execution.allowlist)")

@@ -1,0 +1,126 @@
+"""The life of a job, and the table of those that run.
+
+    Starting ──spawned──▶ Running ──exited──▶ (gone from the table)
+        │                    │ cancel, timeout
+        └──failed──▶ (gone)  └──▶ Ending ──exited──▶ (gone)
+
+A job counts against ``execution.maxConcurrent`` from its start until its process is gone.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Literal
+
+from attrs import evolve, frozen
+
+from loopsy.errors import JobNotFound, TooManyJobs
+from loopsy.wire.execution import JobInfo, Outcome
+
+Reason = Literal["timeout", "cancelled"]
+
+
+@frozen(kw_only=True)
+class Starting:
+    """Admitted; no process yet."""
+
+    info: JobInfo
+
+
+@frozen(kw_only=True)
+class Running:
+    """Its process group is alive."""
+
+    info: JobInfo
+
+
+@frozen(kw_only=True)
+class Ending:
+    """Its process group was told to end, and why."""
+
+    info: JobInfo
+    reason: Reason
+
+
+Job = Starting | Running | Ending
+
+
+class JobTable:
+    """The jobs of this machine, by id."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self.total = 0
+
+    def admit(self, info: JobInfo, limit: int) -> None:
+        """A new job starts.
+
+        :raises TooManyJobs: ``limit`` jobs run already.
+        """
+        if len(self._jobs) >= limit:
+            raise TooManyJobs(
+                f"{len(self._jobs)} jobs run here already (execution.maxConcurrent: {limit})",
+                retry_after=1,
+                hint="wait for one to end, or cancel one: loopsy jobs",
+            )
+        self._jobs[info.job_id] = Starting(info=info)
+        self.total += 1
+
+    def spawned(self, job_id: str, pid: int) -> None:
+        """It has a process now."""
+        job = self._jobs[job_id]
+        info = evolve(job.info, pid=pid)
+        self._jobs[job_id] = evolve(job, info=info) if isinstance(job, Ending) else Running(info=info)
+
+    def end(self, job_id: str, reason: Reason) -> bool:
+        """It shall end for ``reason``; the first reason stays. False: it was ending already.
+
+        :raises JobNotFound: no such job runs.
+        """
+        job = self.get(job_id)
+        if isinstance(job, Ending):
+            return False
+        self._jobs[job_id] = Ending(info=job.info, reason=reason)
+        return True
+
+    def gone(self, job_id: str, status: int, duration_ms: int) -> Outcome:
+        """Its process is gone: ``status`` is an exit code, or minus a signal's number, as subprocess gives it."""
+        job = self._jobs.pop(job_id)
+        reason = job.reason if isinstance(job, Ending) else None
+        return outcome(status, duration_ms, reason)
+
+    def dropped(self, job_id: str) -> None:
+        """It never got a process."""
+        self._jobs.pop(job_id, None)
+
+    def get(self, job_id: str) -> Job:
+        """One job.
+
+        :raises JobNotFound: no such job runs.
+        """
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise JobNotFound(f"no job {job_id} runs here")
+        return job
+
+    def infos(self) -> tuple[JobInfo, ...]:
+        """All jobs, oldest first."""
+        return tuple(job.info for job in self._jobs.values())
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+
+def outcome(status: int, duration_ms: int, reason: Reason | None) -> Outcome:
+    """What a process's status means."""
+    if status >= 0:
+        return Outcome(exit_code=status, killed=reason is not None, reason=reason, duration=duration_ms)
+    return Outcome(exit_code=None, signal=signal_name(-status), killed=True, reason=reason, duration=duration_ms)
+
+
+def signal_name(number: int) -> str:
+    """``9`` → ``SIGKILL``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"

@@ -1,0 +1,139 @@
+"""Who is calling and what they may do.
+
+A key is the only proof: this machine's own key is *local*, a key of ``auth.allowedKeys`` is *that peer*. What a caller
+says of itself (headers, fields) is never believed.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from hmac import compare_digest
+
+from attrs import field, frozen
+
+from loopsy.config import Auth
+from loopsy.errors import Forbidden, Unauthenticated
+
+
+class Scope(StrEnum):
+    """An area that a peer may be let into."""
+
+    EXECUTE = "execute"
+    TRANSFER = "transfer"
+    CONTEXT = "context"
+    MESSAGES = "messages"
+    AI_TASKS = "ai-tasks"
+    TERMINAL = "terminal"
+
+
+ALL_SCOPES = frozenset(Scope)
+
+
+@frozen(kw_only=True)
+class Local:
+    """Whoever holds this machine's own key: its user."""
+
+    name: str = "local"
+
+
+@frozen(kw_only=True)
+class PeerPrincipal:
+    """A paired machine, by the name its key is filed under."""
+
+    name: str
+    scopes: frozenset[Scope] = ALL_SCOPES
+
+
+@frozen(kw_only=True)
+class Stranger:
+    """Nobody we know: may ask for what is open to anyone."""
+
+    name: str = "stranger"
+
+
+Principal = Local | PeerPrincipal | Stranger
+LOCAL, STRANGER = Local(), Stranger()
+
+
+# -- access: what a route asks of its caller --------------------------------------------------------------------------
+@frozen
+class Anyone:
+    """No key needed."""
+
+
+@frozen
+class LocalOnly:
+    """This machine's own key."""
+
+
+@frozen
+class AnyKey:
+    """Any key we know."""
+
+
+@frozen
+class Scoped:
+    """The own key, or a peer whose scopes hold this one."""
+
+    scope: Scope
+
+
+Access = Anyone | LocalOnly | AnyKey | Scoped
+
+
+def check(principal: Principal, access: Access) -> None:
+    """Let the caller in, or say why not.
+
+    :raises Unauthenticated: the route needs a key. :raises Forbidden: the key may not do this.
+    """
+    match access, principal:
+        case (Anyone(), _) | (_, Local()):
+            return
+        case _, Stranger():
+            raise Unauthenticated("a key is needed (authorization: Bearer <key>)")
+        case LocalOnly(), _:
+            raise Forbidden("only this machine's own key may do this")
+        case Scoped(scope), PeerPrincipal(name=name, scopes=scopes) if scope not in scopes:
+            raise Forbidden(f"peer {name} may not use {scope.value} here")
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+@frozen
+class Keyring:
+    """Which key is whose. Every key is compared on every call, in constant time, so that timing tells nothing."""
+
+    own: bytes = field(repr=False)
+    peers: tuple[tuple[bytes, PeerPrincipal], ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, auth: Auth) -> Keyring:
+        """The keyring of a config's ``auth`` section."""
+
+        def principal(name: str) -> PeerPrincipal:
+            words = auth.scopes.get(name)
+            return PeerPrincipal(name=name, scopes=ALL_SCOPES if words is None else frozenset(map(Scope, words)))
+
+        return cls(
+            auth.api_key.encode(), tuple((key.encode(), principal(name)) for name, key in auth.allowed_keys.items())
+        )
+
+    def identify(self, authorization: bytes | None) -> Principal:
+        """Who presents this ``Authorization`` header (None: nobody).
+
+        :raises Forbidden: a key was presented and nobody has it. :raises Unauthenticated: it is not a bearer key.
+        """
+        if authorization is None:
+            return STRANGER
+        kind, _, key = authorization.partition(b" ")
+        if kind.lower() != b"bearer" or not key.strip():
+            raise Unauthenticated("the authorization header must be: Bearer <key>")
+        key = key.strip()
+        found: Principal | None = None
+        for known, peer in self.peers:
+            if compare_digest(known, key):
+                found = peer
+        if compare_digest(self.own, key):
+            found = LOCAL
+        if found is None:
+            raise Forbidden("the key is not known here")
+        return found

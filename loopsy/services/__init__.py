@@ -1,0 +1,1 @@
+"""What runs: Twisted services that do the I/O around core."""

@@ -1,0 +1,92 @@
+"""The audit log as a service: one line a request, written in the reactor turn in which the request ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from loopsy.services.storage import Storage
+from loopsy.store.audit import AuditLog
+from loopsy.store.database import set_fact
+
+HEAD_FACT = "audit-head"
+"""``seq:hash`` of the newest line, kept in the database so that a log whose end was cut off is found out."""
+REMEMBER_S = 5.0
+
+
+class Records(Protocol):
+    """What the edge needs of it."""
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Log one request."""
+
+
+class Audit(Service):
+    """Owns the open log."""
+
+    name = "audit"
+    log = Logger()
+
+    def __init__(self, reactor: IReactorTime, storage: Storage, audit_log: AuditLog) -> None:
+        self._reactor = reactor
+        self._storage = storage
+        self._log = audit_log
+        self._pending: list[Mapping[str, Any]] = []
+        self._failing = False
+        self._remembered = audit_log.head
+        self._remember = LoopingCall(self._remember_head)
+        self._remember.clock = reactor
+
+    def startService(self) -> None:
+        """Start remembering the head."""
+        super().startService()
+        self._remember.start(REMEMBER_S, now=False).addErrback(
+            lambda failure: self.log.failure("the audit log's head is no longer remembered", failure)
+        )
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Log one request. Those of one reactor turn share one write."""
+        if not self._pending:
+            self._reactor.callLater(0, self._flush)
+        self._pending.append(record)
+
+    def _flush(self) -> None:
+        """On failure (a full disk) the lines stay and are tried again; the daemon goes on and says so once."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        try:
+            self._log.append(pending)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                self.log.error("the audit log can't be written: {error}", error=error)
+            self._failing = True
+            self._pending = pending[-KEPT_WHILE_FAILING:]
+            self._reactor.callLater(1, self._flush)
+
+    def _remember_head(self) -> None:
+        if self._log.head == self._remembered or not self._storage.running:
+            return
+        self._remembered = head = self._log.head
+        done = self._storage.write(partial(set_fact, name=HEAD_FACT, value=f"{head.seq}:{head.hash}"))
+        done.addErrback(lambda failure: self.log.failure("the audit log's head could not be remembered", failure))
+
+    async def stopService(self) -> None:  # type: ignore[override] - Twisted waits for what maybeDeferred makes of it
+        """Write what is left and remember the head. Stopped before storage is."""
+        super().stopService()
+        if self._remember.running:
+            self._remember.stop()
+        self._flush()
+        self._remember_head()
+        self._log.close()
+
+
+KEPT_WHILE_FAILING = 10_000
+"""Lines held in memory while the disk is full: some MiB; the chain's numbers show if more were lost."""

@@ -1,0 +1,89 @@
+"""The context store as a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from loopsy.core import context as rules
+from loopsy.services.clock import now_ms
+from loopsy.services.settings import Settings
+from loopsy.services.storage import Storage
+from loopsy.store import context as table
+from loopsy.wire.context import Entry, PutEntry
+
+PURGE_S = 60.0
+
+
+class Context(Service):
+    """Entries, set and read; what has expired is purged once a minute (and never shown before that)."""
+
+    name = "context"
+    log = Logger()
+
+    def __init__(self, reactor: IReactorTime, storage: Storage, settings: Settings) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._purge = LoopingCall(self._purge_expired)
+        self._purge.clock = reactor
+
+    def startService(self) -> None:
+        """Start purging."""
+        super().startService()
+        self._purge.start(PURGE_S, now=False).addErrback(
+            lambda failure: self.log.failure("purging the context stopped", failure)
+        )
+
+    def stopService(self) -> None:
+        """Stop purging."""
+        super().stopService()
+        if self._purge.running:
+            self._purge.stop()
+
+    def _purge_expired(self) -> None:
+        done = self._storage.write(lambda db: table.purge(db, now_ms()))
+        done.addErrback(lambda failure: self.log.failure("expired entries could not be purged", failure))
+
+    async def put(self, key: str, put: PutEntry, from_node_id: str) -> Entry:
+        """Set a value; on disk when this returns.
+
+        :raises InvalidRequest: the key. :raises ValueTooLarge: :raises TooManyEntries:
+        """
+        limits, now = self._settings.config.context, now_ms()
+        rules.check_key(key)
+        rules.check_value(put.value, limits)
+        entry = rules.entry(key, put, from_node_id, now)
+        stored: Entry = await self._storage.write(partial(table.put, entry=entry, limits=limits, now=now))
+        return stored
+
+    def get(self, key: str) -> Entry:
+        """One entry.
+
+        :raises KeyNotFound: there is none, or no longer.
+        """
+        entry = table.get(self._storage.reader, rules.check_key(key), now_ms())
+        if entry is None:
+            raise rules.missing(key)
+        return entry
+
+    async def delete(self, key: str) -> None:
+        """Remove an entry.
+
+        :raises KeyNotFound: there is none.
+        """
+        rules.check_key(key)
+        if not await self._storage.write(partial(table.delete, key=key, now=now_ms())):
+            raise rules.missing(key)
+
+    def pages(self, prefix: str) -> Iterator[list[Entry]]:
+        """All entries whose keys start with ``prefix``, by key, a few at a time."""
+        return table.pages(self._storage.reader, prefix, now_ms())
+
+    def count(self) -> int:
+        """How many entries there are."""
+        return table.count(self._storage.reader, now_ms())

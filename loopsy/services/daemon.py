@@ -1,0 +1,150 @@
+"""The whole daemon, composed: what there is, in the order in which it starts (and stops, backwards)."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from typing import Any
+
+from attrs import frozen
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+
+from loopsy._version import WIRE_VERSION
+from loopsy.client.peer import PeerClient
+from loopsy.config import Config
+from loopsy.services.audit import Audit
+from loopsy.services.context import Context
+from loopsy.services.execution import Execution
+from loopsy.services.logs import DaemonLog
+from loopsy.services.peers import Peers
+from loopsy.services.settings import Settings
+from loopsy.services.storage import Storage
+from loopsy.store import identity, older
+from loopsy.store import context as context_table
+from loopsy.store import peers as peers_table
+from loopsy.store.audit import AuditLog
+from loopsy.store.database import Database
+from loopsy.store.layout import Layout
+from loopsy.store.pidfile import PidFile
+from loopsy.wire.peers import CAPABILITIES, NodeIdentity
+
+
+@frozen(kw_only=True)
+class Daemon:
+    """The parts that the HTTP edge speaks to."""
+
+    settings: Settings
+    own: NodeIdentity
+    context: Context
+    execution: Execution
+    peers: Peers
+    audit: Audit
+    started: float
+    """Of ``time.monotonic``."""
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return round(time.monotonic() - self.started, 3)
+
+
+class Backwards(MultiService):
+    """Children start in order and stop one after the other in the opposite order: each still has what it needs."""
+
+    log = Logger()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop all; one that fails to stop is logged and does not keep the others from it."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop_each())
+
+    async def _stop_each(self) -> None:
+        for service in reversed(list(self)):
+            try:
+                result = maybeDeferred(service.stopService)
+                await result
+            except Exception:
+                self.log.failure("stopping {service} failed", service=service.name)
+
+
+class Held(Service):
+    """Holds the pid file while the daemon runs; first to start, last to stop."""
+
+    name = "pid"
+
+    def __init__(self, pid_file: PidFile) -> None:
+        self._pid_file = pid_file
+
+    def stopService(self) -> None:
+        """Let go."""
+        super().stopService()
+        self._pid_file.release()
+
+
+def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daemon]:
+    """Take the data directory and compose the services over it; the edge is added by the caller.
+
+    :raises DataDirError: another daemon has it, or something in it can't be used.
+    """
+    layout.make()
+    pid_file = PidFile(layout.pid)
+    pid_file.acquire()
+    settings = Settings(layout, config)
+    log = DaemonLog(settings)
+    own = node_identity(identity.node_id(layout), config)
+    database = Database(layout.database)
+    import_older(layout, database)
+    storage = Storage(reactor, database)
+    audit = Audit(reactor, storage, AuditLog(layout.audit, config.audit.max_file_bytes, config.audit.keep_files))
+    peers = Peers(reactor, settings, storage, PeerClient(reactor), own)
+    context = Context(reactor, storage, settings)
+    execution = Execution(reactor, settings)
+    root = Backwards()
+    for service in (Held(pid_file), log, storage, audit, context, peers, execution):
+        service.setServiceParent(root)
+    daemon = Daemon(
+        settings=settings,
+        own=own,
+        context=context,
+        execution=execution,
+        peers=peers,
+        audit=audit,
+        started=time.monotonic(),
+    )
+    return root, daemon
+
+
+def node_identity(node_id: str, config: Config) -> NodeIdentity:
+    """Who we are, as told to peers."""
+    return NodeIdentity(
+        node_id=node_id,
+        hostname=config.server.hostname or socket.gethostname(),
+        platform=sys.platform,
+        version=WIRE_VERSION,
+        port=config.server.port,
+        capabilities=CAPABILITIES,
+    )
+
+
+def import_older(layout: Layout, database: Database) -> None:
+    """Take over the JSON files of an existing install, once: in one transaction, then they are renamed.
+
+    :raises DataDirError: a file can't be read; nothing was taken over.
+    """
+    log = Logger()
+    found = older.found(layout)
+    if not found:
+        return
+
+    def store(db: Any) -> None:
+        for entry in found.entries:
+            context_table.keep(db, entry)
+        for record in found.peers:
+            peers_table.put(db, record)
+
+    database.write([store])
+    older.retire(layout)
+    log.info("imported {e} context entries and {p} peers", e=len(found.entries), p=len(found.peers))

@@ -1,0 +1,237 @@
+"""The peer book as a service: kept on disk, kept fresh by the prober, asked by the gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from loopsy.client.peer import PeerClient, Target
+from loopsy.core import peers as rules
+from loopsy.core.peers import Book, Record
+from loopsy.core.principals import PeerPrincipal, Principal
+from loopsy.errors import HandshakeFailed, InvalidRequest, LoopsyError
+from loopsy.services.clock import now_ms
+from loopsy.services.settings import Settings
+from loopsy.services.storage import Storage
+from loopsy.store import peers as table
+from loopsy.wire.peers import OFFLINE, ONLINE, AddPeer, NodeIdentity, Peer
+from loopsy.wire.status import PeerCounts
+
+
+class Peers(Service):
+    """Who is known, and how they are."""
+
+    name = "peers"
+    log = Logger()
+
+    def __init__(
+        self, reactor: IReactorTime, settings: Settings, storage: Storage, client: PeerClient, own: NodeIdentity
+    ) -> None:
+        self.own = own
+        self.client = client
+        self._reactor = reactor
+        self._settings = settings
+        self._storage = storage
+        self._book = Book(table.load(storage.reader))
+        self._probes: dict[str, IDelayedCall] = {}
+        self._introduced: set[str] = set()
+        """Node ids that know us since this daemon started."""
+        settings.when_changed(self._take_up_config)
+
+    # -- life -------------------------------------------------------------------------------------------------------
+    def startService(self) -> None:
+        """Take up the configured peers and start probing."""
+        super().startService()
+        self._take_up_config()
+        for record in self._book.all():
+            self._schedule(record, 0.0)
+
+    async def stopService(self) -> None:  # type: ignore[override] - Twisted waits for what maybeDeferred makes of it
+        """Stop probing and close the connections."""
+        super().stopService()
+        for call in self._probes.values():
+            call.cancel()
+        self._probes.clear()
+        await self.client.close()
+
+    def _take_up_config(self) -> None:
+        for peer in self._settings.config.discovery.manual_peers:
+            known = self._book.at(peer.address, peer.port)
+            if known is None and peer.hostname is not None:
+                known = self._book.named(peer.hostname)
+            record = known or rules.manual(peer.address, peer.port, peer.hostname, None)
+            record = evolve(
+                record, address=peer.address, port=peer.port, manually_added=True, name=peer.hostname or record.name
+            )
+            if record != known:
+                self._file(record)
+                self._schedule(record, 0.0)
+
+    # -- the book ---------------------------------------------------------------------------------------------------
+    def resolve(self, word: str) -> Record:
+        """Who is meant.
+
+        :raises PeerNotFound: :raises InvalidRequest:
+        """
+        return self._book.resolve(word)
+
+    def target(self, record: Record) -> Target:
+        """Where it is and the key for it."""
+        auth = self._settings.config.auth
+        key = rules.key_for(record, self._book, auth.peer_keys, auth.allowed_keys)
+        return Target(record.address, record.port, key, record.label)
+
+    def list(self) -> tuple[Peer, ...]:
+        """Everyone, as the wire shows them."""
+        return tuple(evolve(record, trusted=self.target(record).key is not None) for record in self._book.all())
+
+    def counts(self) -> PeerCounts:
+        """How many, by status."""
+        statuses = [record.status for record in self._book.all()]
+        return PeerCounts(total=len(statuses), online=statuses.count(ONLINE), offline=statuses.count(OFFLINE))
+
+    def node_of(self, principal: Principal) -> str:
+        """The node id behind a caller: ours, or the peer's (its name, until its id is known)."""
+        if not isinstance(principal, PeerPrincipal):
+            return self.own.node_id
+        record = self._book.named(principal.name)
+        return record.node_id if record is not None and record.is_identified else principal.name
+
+    async def add(self, request: AddPeer) -> Peer:
+        """File a peer that the user names; on disk when this returns.
+
+        :raises InvalidRequest: it is this machine.
+        """
+        if request.node_id == self.own.node_id:
+            raise InvalidRequest("nodeId: this is the node's own id")
+        known = self._book.at(request.address, request.port)
+        record = rules.manual(request.address, request.port, request.hostname, request.node_id)
+        if known is not None:
+            record = evolve(known, manually_added=True, name=request.hostname or known.name)
+        await self._file(record)
+        self._schedule(record, 0.0)
+        return evolve(record, trusted=self.target(record).key is not None)
+
+    async def remove(self, word: str) -> Record:
+        """Strike a peer; gone from disk when this returns.
+
+        :raises PeerNotFound:
+        """
+        record = self._book.resolve(word)
+        self._book.remove(record.node_id)
+        self._forget(record.node_id)
+        await self._storage.write(lambda db: table.delete(db, record.node_id))
+        return record
+
+    async def met(self, identity: NodeIdentity, address: str, principal: Principal) -> NodeIdentity:
+        """A caller introduces itself. Its name is its key's; the address is the connection's.
+
+        :raises InvalidRequest: it claims to be us.
+        """
+        if identity.node_id == self.own.node_id:
+            raise InvalidRequest("nodeId: this is the node's own id")
+        name = principal.name if isinstance(principal, PeerPrincipal) else None
+        known = (self._book.named(name) if name else None) or self._book.get(identity.node_id)
+        base = known or self._book.at(address, identity.port) or rules.manual(address, identity.port, name, None)
+        record = rules.identified(base, identity, now_ms())
+        record = evolve(record, address=address, port=identity.port, name=name or base.name)
+        if known is None and base.status != ONLINE:
+            record = evolve(record, manually_added=base.manually_added and self._is_configured(base))
+        await self._file(record, instead_of=base.node_id)
+        self._schedule(record, rules.INTERVAL_S)
+        return self.own
+
+    def _is_configured(self, record: Record) -> bool:
+        return self._book.get(record.node_id) is not None
+
+    def _file(self, record: Record, instead_of: str | None = None) -> Deferred[Any]:
+        gone = self._book.put(record, instead_of)
+        for node_id in gone:
+            self._forget(node_id)
+
+        def store(db: Any) -> None:
+            for node_id in gone:
+                table.delete(db, node_id)
+            table.put(db, record)
+
+        done = self._storage.write(store)
+        done.addErrback(self._not_stored)
+        return done
+
+    def _not_stored(self, failure: Any) -> Any:
+        self.log.error("the peer book could not be written: {error}", error=failure.value)
+        return failure if not isinstance(failure.value, LoopsyError) else None
+
+    def _forget(self, node_id: str) -> None:
+        call = self._probes.pop(node_id, None)
+        if call is not None:
+            call.cancel()
+        self._introduced.discard(node_id)
+
+    # -- the prober -------------------------------------------------------------------------------------------------
+    def _schedule(self, record: Record, wait: float) -> None:
+        if not self.running:
+            return
+        call = self._probes.pop(record.node_id, None)
+        if call is not None:
+            call.cancel()
+        self._probes[record.node_id] = self._reactor.callLater(wait, self._probe_now, record.node_id)
+
+    def _probe_now(self, node_id: str) -> None:
+        self._probes.pop(node_id, None)
+        Deferred.fromCoroutine(self._probe(node_id)).addErrback(
+            lambda failure: self.log.failure("a probe failed", failure)
+        )
+
+    async def _probe(self, node_id: str) -> None:
+        record = self._book.get(node_id)
+        if record is None:
+            return
+        updated = await self._look(record)
+        if self._book.get(node_id) is not record:
+            return  # it introduced itself, or was removed, meanwhile
+        if (updated.node_id, updated.status, updated.hostname) != (record.node_id, record.status, record.hostname):
+            self.log.info("peer {label} is {status}", label=updated.label, status=updated.status)
+            self._file(updated, instead_of=node_id)
+        else:
+            self._book.put(updated)
+        self._schedule(updated, rules.probe_wait(updated))
+
+    async def _look(self, record: Record) -> Record:
+        """Ask after a peer; learn who it is, and tell it who we are, where we have a key."""
+        target = self.target(record)
+        try:
+            health = await self.client.health(target)
+        except LoopsyError:
+            return rules.missed(record)
+        if health.node_id == self.own.node_id:
+            return rules.missed(record)
+        if health.node_id != record.node_id:
+            if record.is_identified and not record.manually_added:
+                return rules.missed(record)  # another machine has that address now
+            record = evolve(record, node_id=health.node_id)
+        record = rules.heard(record, now_ms())
+        if target.key is None or record.node_id in self._introduced:
+            return record
+        return await self._introduce(record, target)
+
+    async def _introduce(self, record: Record, target: Target) -> Record:
+        try:
+            identity = await self.client.handshake(target, self.own)
+            if identity.node_id != record.node_id:
+                raise HandshakeFailed(f"{record.label} gave two node ids")
+        except LoopsyError as error:
+            self.log.warn("no handshake with {label}: {error}", label=record.label, error=error)
+            return record
+        self._introduced.add(identity.node_id)
+        return rules.identified(record, identity, now_ms())
+
+    def answered(self, record: Record) -> None:
+        """The gateway reached it: no need to wait for the next probe to see it return."""
+        if record.status != ONLINE:
+            self._schedule(record, 0.0)

@@ -1,0 +1,45 @@
+"""The configuration as it stands now; everything else asks here each time, so a reload reaches it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from loopsy.config import Config, compare
+from loopsy.core.principals import Keyring
+from loopsy.store import configfile
+from loopsy.store.layout import Layout
+from loopsy.wire.status import Reloaded
+
+
+class Settings:
+    """The current Config and what is made from it."""
+
+    log = Logger()
+
+    def __init__(self, layout: Layout, config: Config) -> None:
+        self.layout = layout
+        self.config = config
+        self.keyring = Keyring.of(config.auth)
+        self._started_with = config
+        self._listeners: list[Callable[[], None]] = []
+
+    def when_changed(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after each reload that changed something."""
+        self._listeners.append(listener)
+
+    def reload(self) -> Reloaded:
+        """Read the file again and take up what can be taken up.
+
+        :raises ConfigError: it can't be used; all stays as it was.
+        """
+        parsed = configfile.load(self.layout.config)
+        changes = compare(self.config, parsed.config)
+        waiting = compare(self._started_with, parsed.config).needs_restart
+        self.config = parsed.config
+        self.keyring = Keyring.of(parsed.config.auth)
+        for listener in self._listeners:
+            listener()
+        self.log.info("configuration reloaded: {keys}", keys=", ".join(changes.applied) or "nothing changed")
+        return Reloaded(applied=changes.applied, needs_restart=waiting, warnings=parsed.warnings)

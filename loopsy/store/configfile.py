@@ -1,0 +1,100 @@
+"""``config.yaml`` on disk: reading it, writing the first one, and changing single keys without touching the rest."""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from loopsy import config
+from loopsy.errors import ConfigError
+from loopsy.store import atomic
+
+HEADING = """\
+# loopsy's configuration for this machine. Every key and its default: the sample in etc/config.yaml.
+# After a change run: loopsy reload
+"""
+
+
+def load(path: Path) -> config.Parsed:
+    """Read and check the file.
+
+    :raises ConfigError: there is none, it can't be read, or it can't be used (says where and why).
+    """
+    return config.parse(_read(path), str(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {path}", hint="make one with: loopsy init") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}") from None
+
+
+def new_key() -> str:
+    """A key: 32 random bytes as 64 hex digits."""
+    return secrets.token_hex(32)
+
+
+def create(path: Path, values: Mapping[str, Any], *, replace: bool = False) -> None:
+    """Write a first config file. ``values`` are sections of keys, as in the file.
+
+    :raises FileExistsError: there is one and ``replace`` is false. :raises ConfigError: the values can't be used.
+    """
+    out = io.StringIO(HEADING)
+    out.seek(0, io.SEEK_END)
+    _round_trip().dump(dict(values), out)
+    config.parse(out.getvalue(), str(path))
+    atomic.write(path, out.getvalue().encode(), replace=replace)
+
+
+def change(path: Path, keys: Sequence[str], value: Any) -> None:
+    """Set the key under ``keys`` (``("auth", "apiKey")``); None removes it. Comments, order and all else stay.
+
+    The text is checked before it replaces the old one, whole.
+
+    :raises ConfigError: the file, or what it would become, can't be used.
+    """
+    text = _read(path)
+    yaml = _round_trip()
+    try:
+        document = yaml.load(text)
+    except Exception:
+        config.parse(text, str(path))  # says where in our own words
+        raise
+    document = {} if document is None else document
+    _set(document, keys, value, path)
+    out = io.StringIO()
+    yaml.dump(document, out)
+    config.parse(out.getvalue(), str(path))
+    atomic.write(path, out.getvalue().encode(), path.stat().st_mode & 0o777 & ~0o077)
+
+
+def _set(document: Any, keys: Sequence[str], value: Any, path: Path) -> None:
+    section = document
+    for key in keys[:-1]:
+        if not isinstance(section, dict):
+            raise ConfigError(f"{path}: {key} can't be set: its section holds something else")
+        if section.get(key) is None:
+            section[key] = {}
+        section = section[key]
+    if value is None:
+        section.pop(keys[-1], None)
+    else:
+        section[keys[-1]] = value
+
+
+def _round_trip() -> Any:
+    from ruamel.yaml import YAML  # only edits need it
+
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml

@@ -1,0 +1,71 @@
+"""Where everything lies under the data directory, and who may read it: its owner alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from loopsy.errors import DataDirError
+
+DIRECTORY_MODE, FILE_MODE = 0o700, 0o600
+
+
+class Layout:
+    """The paths of one data directory. Plain strings and no imports of weight: every command makes one."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root).absolute()
+        self.config = self.root / "config.yaml"
+        self.database = self.root / "loopsy.db"
+        self.node_id = self.root / "node-id"
+        self.pid = self.root / "daemon.pid"
+        self.logs = self.root / "logs"
+        self.audit = self.logs / "audit.jsonl"
+        self.daemon_log = self.logs / "daemon.log"
+        self.start_output = self.logs / "start.log"
+        self.old_context = self.root / "context.json"
+        self.old_peers = self.root / "peers.json"
+
+    def make(self) -> None:
+        """Make the directories, readable by their owner only; those that exist are tightened.
+
+        :raises DataDirError: that can't be done.
+        """
+        try:
+            for path in (self.root, self.logs):
+                path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            self.mend()
+        except OSError as error:
+            raise DataDirError(f"the data directory {self.root} can't be used: {error.strerror}") from None
+
+    def too_open(self) -> list[Path]:
+        """Files and directories of ours that others may read or write."""
+        mine = [self.root, self.logs, self.config, self.node_id, self.pid, *self._database_files(), *self._log_files()]
+        return [path for path in mine if _is_open(path)]
+
+    def mend(self) -> list[Path]:
+        """Close what is too open; returns what that was."""
+        mended = self.too_open()
+        for path in mended:
+            path.chmod(DIRECTORY_MODE if path.is_dir() else FILE_MODE)
+        return mended
+
+    def _database_files(self) -> list[Path]:
+        return [self.database.with_name(self.database.name + end) for end in ("", "-wal", "-shm")]
+
+    def _log_files(self) -> list[Path]:
+        return sorted(self.logs.iterdir()) if self.logs.is_dir() else []
+
+
+def _is_open(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return os.name == "posix" and not stat.S_ISLNK(found.st_mode) and bool(found.st_mode & 0o077)
+
+
+def data_dir(option: str | None = None) -> str:
+    """The data directory: the option, or ``LOOPSY_DATA_DIR``, or ``~/.loopsy``."""
+    return os.path.expanduser(option or os.environ.get("LOOPSY_DATA_DIR") or "~/.loopsy")

@@ -1,0 +1,56 @@
+"""``daemon.pid``: the running daemon's process id, in a file that it keeps locked for as long as it lives.
+
+The lock, not the number, says whether a daemon runs: a number may have been given to another process since.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from loopsy.errors import DataDirError
+from loopsy.store.filelock import try_lock
+
+
+class PidFile:
+    """The daemon's side."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Lock the file and write our id into it.
+
+        :raises DataDirError: another daemon holds it.
+        """
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        if not try_lock(descriptor):
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise DataDirError(f"a daemon runs in {self._path.parent} already (pid {holder or 'unknown'})")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Empty the file and let the lock go. The file stays: removing a locked file would let two daemons in."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def running(path: Path) -> int | None:
+    """The process id of the daemon that holds the file now, or None."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return None
+    try:
+        if try_lock(descriptor):
+            return None
+        text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        return int(text) if text.isdigit() else None
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,70 @@
+"""Peers: who else there is, and introducing oneself."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from loopsy.wire.checks import at_most, no_nul, not_empty, one_of, within
+
+CAPABILITIES = ("execute", "context")
+"""What this version can do for a peer; grows with the areas."""
+ONLINE, OFFLINE, UNKNOWN = "online", "offline", "unknown"
+
+
+@frozen(kw_only=True)
+class NodeIdentity:
+    """Who a node says it is: ``GET /identity``, the handshake, and its answer."""
+
+    node_id: str = field(validator=[not_empty, no_nul, at_most(128)])
+    hostname: str = field(validator=[not_empty, no_nul, at_most(255)])
+    platform: str = field(default="unknown", validator=at_most(64))
+    version: str = field(default="unknown", validator=at_most(64))
+    port: int = field(validator=within(1, 65535, ""))
+    capabilities: tuple[str, ...] = field(default=(), validator=at_most(64))
+
+
+@frozen(kw_only=True)
+class Peer:
+    """A peer as ``GET /peers`` shows it."""
+
+    node_id: str
+    hostname: str
+    address: str
+    port: int
+    platform: str = "unknown"
+    version: str = "unknown"
+    capabilities: tuple[str, ...] = ()
+    status: str = field(default=UNKNOWN, validator=one_of(ONLINE, OFFLINE, UNKNOWN))
+    last_seen: int = 0
+    """ms since the epoch; 0: never."""
+    failure_count: int = 0
+    trusted: bool = False
+    """A key for this peer is on file."""
+    manually_added: bool = False
+    name: str | None = None
+    """What this machine calls it: the name its key is filed under."""
+
+
+@frozen(kw_only=True)
+class PeerList:
+    """``GET /peers``."""
+
+    peers: tuple[Peer, ...]
+
+
+@frozen(kw_only=True)
+class AddPeer:
+    """``POST /peers``."""
+
+    address: str = field(validator=[not_empty, no_nul, at_most(255)])
+    port: int = field(default=19532, validator=within(1, 65535, ""))
+    hostname: str | None = field(default=None, validator=[not_empty, no_nul, at_most(255)])
+    node_id: str | None = field(default=None, validator=[not_empty, no_nul, at_most(128)])
+
+
+@frozen(kw_only=True)
+class PeerRemoved:
+    """``DELETE /peers/<nodeId>``."""
+
+    success: bool
+    node_id: str

@@ -1,0 +1,74 @@
+"""Health and status of a daemon."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class Health:
+    """``GET /health``, the one answer that needs no key."""
+
+    status: str
+    node_id: str
+    uptime: float
+    """Seconds."""
+    version: str
+
+
+@frozen(kw_only=True)
+class PeerCounts:
+    """How many peers are known, by status."""
+
+    total: int
+    online: int
+    offline: int
+
+
+@frozen(kw_only=True)
+class JobCounts:
+    """Jobs now, and since the daemon started."""
+
+    active: int
+    total: int
+
+
+@frozen(kw_only=True)
+class ContextCounts:
+    """Entries that have not expired."""
+
+    entries: int
+
+
+@frozen(kw_only=True)
+class TlsState:
+    """Whether the port speaks TLS."""
+
+    enabled: bool
+
+
+@frozen(kw_only=True)
+class Status:
+    """``GET /status``."""
+
+    node_id: str
+    hostname: str
+    platform: str
+    version: str
+    package_version: str
+    uptime: float
+    """Seconds."""
+    pid: int
+    peers: PeerCounts
+    jobs: JobCounts
+    context: ContextCounts
+    tls: TlsState
+
+
+@frozen(kw_only=True)
+class Reloaded:
+    """``POST /reload``: what took effect, and what waits for a restart."""
+
+    applied: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+    warnings: tuple[str, ...]

@@ -1,0 +1,48 @@
+"""The URL table: every address, in one place, for the server and for each client.
+
+A rule is in werkzeug's notation; ``fill`` makes an address of it. Parameters are percent-encoded as one segment, so a
+context key may hold any character, ``/`` too.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+BASE = "/api/v1"
+
+HEALTH = f"{BASE}/health"
+IDENTITY = f"{BASE}/identity"
+STATUS = f"{BASE}/status"
+OPENAPI = f"{BASE}/openapi.json"
+RELOAD = f"{BASE}/reload"
+
+PEERS = f"{BASE}/peers"
+PEER = f"{BASE}/peers/<node_id>"
+HANDSHAKE = f"{BASE}/peers/handshake"
+GATEWAY = f"{BASE}/peers/<peer>/<path:rest>"
+
+EXECUTE = f"{BASE}/execute"
+EXECUTE_STREAM = f"{BASE}/execute/stream"
+JOBS = f"{BASE}/execute/jobs"
+JOB = f"{BASE}/execute/<job_id>"
+
+CONTEXT = f"{BASE}/context"
+CONTEXT_ENTRY = f"{BASE}/context/<key>"
+
+
+def fill(rule: str, **parameters: str) -> str:
+    """The address that a rule has for these parameters, each percent-encoded whole."""
+    for name, value in parameters.items():
+        rule = rule.replace(f"<{name}>", segment(value))
+    return rule
+
+
+def segment(text: str) -> str:
+    """``text`` as one path segment. Dots are encoded too where clients or proxies would fold them away."""
+    quoted = quote(text, safe="")
+    return quoted.replace(".", "%2E") if text in (".", "..") else quoted
+
+
+def on_peer(path: str, peer: str | None) -> str:
+    """The same address, asked of another machine through the local daemon's gateway (``None``: this machine)."""
+    return path if peer is None else f"{PEERS}/{segment(peer)}{path[len(BASE):]}"
