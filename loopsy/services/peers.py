@@ -136,18 +136,18 @@ class Peers(Service):
         if identity.node_id == self.own.node_id:
             raise InvalidRequest("nodeId: this is the node's own id")
         name = principal.name if isinstance(principal, PeerPrincipal) else None
-        known = (self._book.named(name) if name else None) or self._book.get(identity.node_id)
-        base = known or self._book.at(address, identity.port) or rules.manual(address, identity.port, name, None)
-        record = rules.identified(base, identity, now_ms())
-        record = evolve(record, address=address, port=identity.port, name=name or base.name)
-        if known is None and base.status != ONLINE:
-            record = evolve(record, manually_added=base.manually_added and self._is_configured(base))
+        base = (
+            (self._book.named(name) if name else None)
+            or self._book.get(identity.node_id)
+            or self._book.at(address, identity.port)
+            or evolve(rules.manual(address, identity.port, name, None), manually_added=False)
+        )
+        record = evolve(
+            rules.identified(base, identity, now_ms()), address=address, port=identity.port, name=name or base.name
+        )
         await self._file(record, instead_of=base.node_id)
         self._schedule(record, rules.INTERVAL_S)
         return self.own
-
-    def _is_configured(self, record: Record) -> bool:
-        return self._book.get(record.node_id) is not None
 
     def _file(self, record: Record, instead_of: str | None = None) -> Deferred[Any]:
         gone = self._book.put(record, instead_of)

@@ -11,12 +11,11 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet import abstract, fdesc, main
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -30,8 +29,8 @@ AFTER_KILL_S = 1.0
 """What escaped the group may still hold our pipes after KILL; so much later they are closed."""
 
 
-class Reactor(IReactorFDSet, IReactorFromThreads, IReactorTime, Protocol):  # type: ignore[misc] - zope interfaces
-    """What this module needs of a reactor."""
+Reactor = Any
+"""IReactorFDSet, IReactorFromThreads and IReactorTime in one; zope's interfaces don't compose as types."""
 
 
 class Receiver(Protocol):
