@@ -1,0 +1,1 @@
+"""The HTTP edge: one Klein app an area, a streaming Site, the gateway."""

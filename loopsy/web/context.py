@@ -1,0 +1,61 @@
+"""The context store over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from loopsy.core.principals import Scope, Scoped
+from loopsy.core.rates import Category
+from loopsy.services.daemon import Daemon
+from loopsy.web.routes import ANSWERED, Answered, Call, Routes
+from loopsy.web.streams import Pulled
+from loopsy.wire import codec, urls
+from loopsy.wire.context import Entry, EntryDeleted, EntryList, PutEntry
+
+ACCESS = Scoped(Scope.CONTEXT)
+
+
+@frozen(eq=False)
+class ContextArea:
+    """Shared values."""
+
+    daemon: Daemon
+    routes = Routes()
+
+    @routes.declare("PUT", urls.CONTEXT_ENTRY, access=ACCESS, rate=Category.CONTEXT, takes=PutEntry, answers=Entry)
+    async def put(self, call: Call[PutEntry], key: str) -> Entry:
+        """Set a value."""
+        call.note(key=key)
+        return await self.daemon.context.put(key, call.body, self.daemon.peers.node_of(call.principal))
+
+    @routes.declare("GET", urls.CONTEXT_ENTRY, access=ACCESS, rate=Category.CONTEXT, answers=Entry)
+    async def get(self, call: Call[None], key: str) -> Entry:
+        """Get a value."""
+        call.note(key=key)
+        return self.daemon.context.get(key)
+
+    @routes.declare("DELETE", urls.CONTEXT_ENTRY, access=ACCESS, rate=Category.CONTEXT, answers=EntryDeleted)
+    async def delete(self, call: Call[None], key: str) -> EntryDeleted:
+        """Delete a value."""
+        call.note(key=key)
+        await self.daemon.context.delete(key)
+        return EntryDeleted(success=True, key=key)
+
+    @routes.declare("GET", urls.CONTEXT, access=ACCESS, rate=Category.CONTEXT, answers=EntryList)
+    async def list(self, call: Call[None]) -> Answered:
+        """All entries, or those whose keys start with ``?prefix=``."""
+        prefix = call.query("prefix") or ""
+        call.request.begin(200, b"application/json")
+        Pulled(call.request, listing(self.daemon.context.pages(prefix)))
+        return ANSWERED
+
+
+def listing(pages: Iterator[list[Entry]]) -> Iterator[bytes]:
+    """The JSON of an EntryList, a page at a time."""
+    lead = b'{"entries":['
+    for page in pages:
+        yield lead + b",".join(codec.dump(entry) for entry in page)
+        lead = b","
+    yield b"]}" if lead == b"," else lead + b"]}"

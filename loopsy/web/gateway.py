@@ -1,0 +1,198 @@
+"""The gateway: ``/api/v1/peers/<peer>/…`` is ``/api/v1/…`` of another machine. One streaming forwarder for all of it.
+
+Only this machine's own key may use it, so a peer can't hop through here to a third, and what it forwards to is never
+itself a gateway address.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from zope.interface import implementer
+
+from loopsy.client.bodies import BytesBody
+from loopsy.client.peer import Target
+from loopsy.core.peers import Record
+from loopsy.core.principals import LocalOnly
+from loopsy.errors import Forbidden, LoopsyError, PeerNotFound, PeerOffline, Unauthenticated
+from loopsy.services.daemon import Daemon
+from loopsy.web.bodies import BodyStream
+from loopsy.web.execution import JOB_ID, NOTED
+from loopsy.web.request import REQUEST_ID, EdgeRequest
+from loopsy.web.routes import ANSWERED, Answered, Call, Raw, Routes
+from loopsy.wire import urls
+from loopsy.wire.peers import OFFLINE
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+PEER_KEY = b"x-loopsy-peer-key"
+"""A key to present this once, instead of the one on file."""
+FORWARDED = (b"content-type", b"accept", b"range", b"if-range", b"if-none-match", b"last-event-id", b"content-range")
+RETURNED = (b"content-type", b"content-disposition", b"content-range", b"accept-ranges", b"etag", b"last-modified",
+            b"retry-after", b"allow", b"location", JOB_ID)  # fmt: skip
+OURS = b"x-loopsy-"
+
+
+@frozen(eq=False)
+class GatewayArea:
+    """Other machines, through this one."""
+
+    daemon: Daemon
+    routes = Routes()
+
+    @routes.declare(METHODS, urls.GATEWAY, access=LocalOnly(), takes=Raw)
+    async def forward(self, call: Call[BodyStream | bytes], peer: str, rest: str) -> Answered:
+        """The same address of another machine."""
+        if rest.startswith("peers/") and rest != "peers/handshake":
+            raise Forbidden("a gateway address leads to one machine, not through it to another")
+        record, target = self._target(peer, call.request.header(PEER_KEY))
+        call.note(peer=record.label if record else peer, **described(rest, call.body))
+        forwarding = Forwarding(call.request)
+        try:
+            response = await forwarding.send(self.daemon, target, call, rest)
+        except CancelledError:
+            return ANSWERED
+        except LoopsyError as error:
+            raise offline(record, error) from None
+        if record is not None:
+            self.daemon.peers.answered(record)
+        forwarding.answer(response, target)
+        return ANSWERED
+
+    def _target(self, peer: str, key: str | None) -> tuple[Record | None, Target]:
+        try:
+            record = self.daemon.peers.resolve(peer)
+        except PeerNotFound:
+            if key is None:
+                raise
+            return None, at_address(peer, key)
+        target = self.daemon.peers.target(record)
+        if key is not None:
+            target = Target(target.address, target.port, key, target.label)
+        if target.key is None:
+            raise Unauthenticated(
+                f"there is no key for {record.label}",
+                hint=f"put it into config.yaml under auth.peerKeys.{record.label} and run: loopsy reload",
+            )
+        return record, target
+
+
+def at_address(text: str, key: str) -> Target:
+    """A machine that isn't in the book, by ``address:port``.
+
+    :raises PeerNotFound: the text is no such thing.
+    """
+    address, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise PeerNotFound(f"no peer is called {text!r}", hint="one that isn't in the book is named address:port")
+    return Target(address.strip("[]"), int(port), key, text)
+
+
+def offline(record: Record | None, error: LoopsyError) -> LoopsyError:
+    """The same failure of a peer that has been away for a while."""
+    if record is not None and record.status == OFFLINE and error.code == 2003:
+        return PeerOffline(f"{record.label} is offline: {error.message}", hint=error.hint)
+    return error
+
+
+def described(rest: str, body: BodyStream | bytes) -> dict[str, Any]:
+    """For our own audit line: the command that a small JSON body asks for."""
+    what: dict[str, Any] = {"path": f"/{rest}"}
+    if isinstance(body, bytes) and rest.startswith("execute"):
+        try:
+            asked = json.loads(body)
+            what["command"] = " ".join([asked["command"], *asked.get("args", [])])[:NOTED]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            pass  # the peer will say what is wrong with it
+    return what
+
+
+class Forwarding:
+    """One request on its way to a peer, and the answer on its way back."""
+
+    def __init__(self, request: EdgeRequest) -> None:
+        self._request = request
+        self._sending: Deferred[IResponse] | None = None
+        self._returning: Returning | None = None
+        request.notifyFinish().addErrback(self._client_left)
+
+    def send(self, daemon: Daemon, target: Target, call: Call[BodyStream | bytes], rest: str) -> Deferred[IResponse]:
+        """Send the request on."""
+        headers = Headers({REQUEST_ID: [self._request.request_id.encode()]})
+        for name in FORWARDED:
+            values = self._request.requestHeaders.getRawHeaders(name)
+            if values:
+                headers.setRawHeaders(name, values)
+        query = self._request.uri.partition(b"?")[2].decode("ascii", "replace")
+        path = f"{urls.BASE}/{rest}" + (f"?{query}" if query else "")
+        body = BytesBody(call.body) if isinstance(call.body, bytes) else call.body
+        has_body = not isinstance(call.body, bytes) or call.body or self._request.method in (b"POST", b"PUT", b"PATCH")
+        self._sending = Deferred.fromCoroutine(
+            daemon.peers.client.request(target, self._request.method, path, headers, body if has_body else None)
+        )
+        return self._sending
+
+    def answer(self, response: IResponse, target: Target) -> None:
+        """Send the answer back as it comes."""
+        request = self._request
+        for name, values in response.headers.getAllRawHeaders():
+            if name.lower() in RETURNED or name.lower().startswith(OURS):
+                request.responseHeaders.setRawHeaders(name, values)
+        kind = (response.headers.getRawHeaders(b"content-type") or [b"application/octet-stream"])[0]
+        request.begin(response.code, kind, None if response.length is UNKNOWN_LENGTH else response.length)
+        request.write(b"")
+        self._returning = Returning(request)
+        response.deliverBody(self._returning)
+
+    def _client_left(self, _: Failure) -> None:
+        if self._returning is not None:
+            self._returning.stopProducing()
+        elif self._sending is not None:
+            self._sending.cancel()
+
+
+@implementer(IPushProducer)
+class Returning(Protocol):
+    """The answer's body: from the peer's connection to the client's, no faster than the client takes it."""
+
+    def __init__(self, request: EdgeRequest) -> None:
+        self._request = request
+
+    def connectionMade(self) -> None:
+        """The peer's connection is the producer of the client's."""
+        self._request.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand on."""
+        self._request.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The end, or a cut, which the client must be able to tell from an end."""
+        self._request.unregisterProducer()
+        if reason.check(ResponseDone):
+            self._request.finish()
+        else:
+            self._request.cut()
+
+    def pauseProducing(self) -> None:
+        """The client is slow."""
+        assert self.transport is not None
+        self.transport.pauseProducing()  # type: ignore[attr-defined]
+
+    def resumeProducing(self) -> None:
+        """The client takes more."""
+        assert self.transport is not None
+        self.transport.resumeProducing()  # type: ignore[attr-defined]
+
+    def stopProducing(self) -> None:
+        """The client left: so does the peer's connection, which ends what runs there."""
+        if self.transport is not None:
+            self.transport.loseConnection()

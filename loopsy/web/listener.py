@@ -1,0 +1,66 @@
+"""The listening ports, as a service: the last to start, the first to stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import gatherResults, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+
+from loopsy.services.daemon import Daemon
+from loopsy.web.context import ContextArea
+from loopsy.web.edge import Edge
+from loopsy.web.execution import ExecutionArea
+from loopsy.web.gateway import GatewayArea
+from loopsy.web.openapi import OpenApiArea
+from loopsy.web.peers import PeersArea
+from loopsy.web.request import JSON_LIMIT
+from loopsy.web.routes import Table
+from loopsy.web.site import Site
+from loopsy.web.status import StatusArea
+
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not chosen
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def table(daemon: Daemon) -> Table:
+    """Every route of the daemon."""
+    areas = [
+        StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
+    ]  # fmt: skip
+    openapi = OpenApiArea(areas)
+    return Table([*areas, openapi])
+
+
+class Listener(Service):
+    """Listens where the config says, and on loopback, where this machine's own clients come."""
+
+    name = "http"
+    log = Logger()
+
+    def __init__(self, reactor: Any, daemon: Daemon) -> None:
+        self._reactor = reactor
+        server = daemon.settings.config.server
+        self._port = server.port
+        self._hosts = [server.host, *(["127.0.0.1"] if server.host not in (*EVERYWHERE, *LOOPBACK) else [])]
+        edge = Edge(table(daemon), daemon.settings, daemon.audit)
+        self._site = Site(reactor, edge, max(JSON_LIMIT, 2 * daemon.settings.config.context.max_value_bytes))
+        self._ports: list[IListeningPort] = []
+
+    def privilegedStartService(self) -> None:
+        """Take the ports, so that a taken one stops the start with a plain message."""
+        for host in self._hosts:
+            self._ports.append(self._reactor.listenTCP(self._port, self._site, backlog=256, interface=host))
+
+    def startService(self) -> None:
+        """Tell."""
+        super().startService()
+        self.log.info("listening on {hosts}, port {port}", hosts=", ".join(self._hosts), port=self._port)
+
+    async def stopService(self) -> None:  # type: ignore[override] - Twisted waits for what maybeDeferred makes of it
+        """Take no new connections."""
+        super().stopService()
+        await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        self._ports.clear()

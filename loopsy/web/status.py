@@ -1,0 +1,58 @@
+"""Health, identity, status, reload."""
+
+from __future__ import annotations
+
+import os
+
+from attrs import frozen
+
+from loopsy._version import VERSION, WIRE_VERSION
+from loopsy.core.principals import AnyKey, Anyone, LocalOnly
+from loopsy.services.daemon import Daemon
+from loopsy.web.routes import Call, Routes
+from loopsy.wire import urls
+from loopsy.wire.peers import NodeIdentity
+from loopsy.wire.status import ContextCounts, Health, JobCounts, Reloaded, Status, TlsState
+
+
+@frozen(eq=False)
+class StatusArea:
+    """How this daemon is."""
+
+    daemon: Daemon
+    routes = Routes()
+
+    @routes.declare("GET", urls.HEALTH, access=Anyone(), answers=Health)
+    async def health(self, call: Call[None]) -> Health:
+        """Health check."""
+        return Health(
+            status="ok", node_id=self.daemon.own.node_id, uptime=self.daemon.uptime, version=WIRE_VERSION
+        )
+
+    @routes.declare("GET", urls.IDENTITY, access=AnyKey(), answers=NodeIdentity)
+    async def identity(self, call: Call[None]) -> NodeIdentity:
+        """Who this node is."""
+        return self.daemon.own
+
+    @routes.declare("GET", urls.STATUS, access=AnyKey(), answers=Status)
+    async def status(self, call: Call[None]) -> Status:
+        """What this daemon has and does."""
+        daemon, own = self.daemon, self.daemon.own
+        return Status(
+            node_id=own.node_id,
+            hostname=own.hostname,
+            platform=own.platform,
+            version=own.version,
+            package_version=VERSION,
+            uptime=daemon.uptime,
+            pid=os.getpid(),
+            peers=daemon.peers.counts(),
+            jobs=JobCounts(active=daemon.execution.active, total=daemon.execution.total),
+            context=ContextCounts(entries=daemon.context.count()),
+            tls=TlsState(enabled=daemon.settings.config.tls.enabled),
+        )
+
+    @routes.declare("POST", urls.RELOAD, access=LocalOnly(), answers=Reloaded)
+    async def reload(self, call: Call[None]) -> Reloaded:
+        """Read config.yaml again."""
+        return self.daemon.settings.reload()
