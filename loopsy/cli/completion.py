@@ -1,0 +1,55 @@
+"""Shell completion, by argcomplete; and the version, which needs no daemon either."""
+
+from __future__ import annotations
+
+import argparse
+
+from loopsy.cli import arguments
+from loopsy.client.local import LocalDaemon
+from loopsy.errors import LoopsyError
+from loopsy.store.layout import data_dir
+from loopsy.wire import urls
+
+PROMPT_S = 0.5
+"""Whoever presses Tab does not wait longer for names."""
+
+
+def fill(parser: arguments.Parser, name: str) -> None:
+    """The parser of ``completion`` or ``version``."""
+    if name == "version":
+        arguments.describe(parser, "Print the version.", "loopsy version", version)
+        return
+    arguments.describe(
+        parser,
+        "Print the set-up that lets your shell complete loopsy's commands, options and peers.",
+        "bash:  eval \"$(loopsy completion bash)\"                        # in ~/.bashrc\n"
+        "zsh:   eval \"$(loopsy completion zsh)\"                         # in ~/.zshrc, behind compinit\n"
+        "fish:  loopsy completion fish > ~/.config/fish/completions/loopsy.fish",
+        completion,
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def completion(args: argparse.Namespace) -> int:
+    """Print the shell's code."""
+    import argcomplete
+
+    print(argcomplete.shellcode(["loopsy"], shell=args.shell))
+    return 0
+
+
+def version(_: argparse.Namespace) -> int:
+    """Print the version."""
+    from loopsy._version import VERSION
+
+    print(f"loopsy {VERSION}")
+    return 0
+
+
+def known_peers(directory: str | None) -> list[str]:
+    """The names of the peers, or nothing when the daemon can't say."""
+    try:
+        answer = LocalDaemon(data_dir(directory)).ask("GET", urls.PEERS, timeout=PROMPT_S)
+        return sorted({str(peer.get("name") or peer["hostname"]) for peer in answer["peers"]})
+    except (LoopsyError, KeyError, TypeError):
+        return []

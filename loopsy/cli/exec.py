@@ -1,0 +1,331 @@
+"""``loopsy exec``: a command on a peer, its output byte for byte as it comes, its exit status as our own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from loopsy.cli import arguments
+from loopsy.cli.render import clean
+from loopsy.client.http1 import Response
+from loopsy.client.local import LocalDaemon
+from loopsy.errors import ConnectionBroken, JobNotFound, LoopsyError, UsageError, from_wire
+from loopsy.wire import frames, urls
+
+FAILED = 255
+"""For our own failures, as ssh has it: a command's own status is hardly ever that."""
+TIMED_OUT = 124
+"""As timeout(1)."""
+BY_SIGNAL = 128
+"""Plus the signal's number, as shells count."""
+PIPE_CLOSED = BY_SIGNAL + 13
+"""Our reader (``| head``) went away. ssh would die of SIGPIPE there, which a shell shows as this."""
+CANCEL_S = 5.0
+"""How long a cancel may take before the connection is just closed, which ends the job too."""
+VALUED = ("--timeout", "--cwd", "--env", "--key", "--data-dir")
+"""Options that take the next word."""
+ACCEPT = f"{frames.CONTENT_TYPE}, text/event-stream"
+PEER_KEY = "X-Loopsy-Peer-Key"
+
+Part = tuple[int, bytes | memoryview]
+"""A frame's kind and (some of) its payload."""
+
+
+def fill(parser: arguments.Parser, name: str) -> None:
+    """The parser of ``exec``."""
+    arguments.describe(
+        parser,
+        "Run a command on a peer. Output comes through as it is written there, and the exit status is the command's:\n"
+        "128+n if signal n ended it, 124 after --timeout, 255 if loopsy itself failed. No shell reads the command.\n"
+        "Everything behind the peer belongs to the command. Ctrl-C cancels it there; a second one does not wait.",
+        "loopsy exec kai uname -a\n"
+        "loopsy exec --timeout 5m --cwd ~/src/site kai make test\n"
+        "loopsy exec kai -- sh -c 'df -h | tail -1'\n"
+        "loopsy exec . true                  # on this machine",
+        run,
+    )
+    parser.usage = "loopsy exec [options] <peer> [--] <command> [argument …]"
+    parser.set_defaults(failed=FAILED)
+    arguments.complete_peers(
+        parser.add_argument("peer", help="a name, a node id, or address[:port]; . is this machine")
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
+    parser.add_argument("--timeout", type=arguments.milliseconds, metavar="TIME", help="end it after 90, 90s, 5m, 2h")
+    parser.add_argument("--cwd", metavar="DIR", help="where to run it (there; default: the home directory)")
+    parser.add_argument(
+        "--env", type=arguments.variable, action="append", metavar="K=V", help="set a variable there (repeatable)"
+    )
+    parser.add_argument("--detach", action="store_true", help="print the job id and leave it running")
+    parser.add_argument(
+        "--key",
+        help="the key to present there, this once; - reads it from stdin (or set LOOPSY_PEER_KEY: a key given here "
+        "can be seen by others on this machine)",
+    )
+    arguments.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it.
+
+    :raises LoopsyError: it could not be started, or the connection was lost.
+    """
+    args = take_options(args)
+    peer = arguments.peer_of(args.peer)
+    body, headers = request_body(args), key_header(args.key, peer)
+    daemon = arguments.daemon_of(args)
+    if args.detach:
+        return detach(daemon, peer, body, headers, arguments.wants_json(args))
+    if arguments.wants_json(args):
+        return collect(daemon, peer, body, headers)
+    return RemoteRun(daemon, peer, args.peer, args.timeout).follow(body, headers)
+
+
+def take_options(args: argparse.Namespace) -> argparse.Namespace:
+    """Options between the peer and the command (``exec kai --timeout 5 -- make``) are ours: no program's name starts
+    with a dash. The command begins at the first other word, or behind ``--``.
+
+    :raises UsageError: there is no command.
+    """
+    words: list[str] = args.command
+    at = 0
+    while at < len(words) and words[at].startswith("-") and words[at] != "--":
+        at += 2 if words[at] in VALUED else 1
+    if at:
+        from loopsy.cli.main import parser_of
+
+        parser_of("exec").parse_args([*words[:at], args.peer, *words[at:]], args)
+        words = args.command
+    args.command = words[1:] if words[:1] == ["--"] else words
+    if not args.command:
+        raise UsageError(f"what should run on {args.peer}?", hint=f"loopsy exec {args.peer} <command> [argument …]")
+    return args
+
+
+def request_body(args: argparse.Namespace) -> dict[str, Any]:
+    """The JSON of ``POST /execute``."""
+    body: dict[str, Any] = {"command": args.command[0], "args": args.command[1:]}
+    if args.cwd is not None:
+        body["cwd"] = args.cwd
+    if args.env:
+        body["env"] = dict(args.env)
+    if args.timeout is not None:
+        body["timeout"] = args.timeout
+    return body
+
+
+def key_header(option: str | None, peer: str | None) -> dict[str, str]:
+    """The key to present to the peer this once, for our daemon to take along.
+
+    :raises UsageError: it can't be a key, or this machine was asked for.
+    """
+    key = sys.stdin.readline().strip() if option == "-" else option or os.environ.get("LOOPSY_PEER_KEY")
+    if not key:
+        return {}
+    if peer is None:
+        if option is None:
+            return {}
+        raise UsageError("--key is for another machine; this one is asked with its own key")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise UsageError("the key holds characters that no key has")
+    return {PEER_KEY: key}
+
+
+# -- three ways to run --------------------------------------------------------------------------------------------------
+def detach(
+    daemon: LocalDaemon, peer: str | None, body: dict[str, Any], headers: dict[str, str], as_json: bool
+) -> int:
+    """Start it, print its job id, and leave it running."""
+    path = urls.on_peer(urls.EXECUTE_STREAM, peer)
+    asked = {**body, "detach": True, "encoding": "base64"}
+    with daemon.stream("POST", path, asked, {"Accept": ACCEPT, **headers}) as response:
+        job_id = response.headers.get("x-loopsy-job-id") or _job_id_in_events(response)
+    print(json.dumps({"jobId": job_id}) if as_json else clean(job_id))
+    return 0
+
+
+def _job_id_in_events(response: Response) -> str:
+    """An older node names the job in each event instead."""
+    if not _is_events(response):
+        return ""
+    return next((str(event["jobId"]) for event in _json_events(response) if "jobId" in event), "")
+
+
+def collect(daemon: LocalDaemon, peer: str | None, body: dict[str, Any], headers: dict[str, str]) -> int:
+    """Run it to its end and print the whole result as JSON."""
+    from loopsy.cli.render import print_json
+
+    result = daemon.ask("POST", urls.on_peer(urls.EXECUTE, peer), body, headers)
+    print_json(result)
+    return exit_status(result)
+
+
+class RemoteRun:
+    """A command that runs while we pass on its output."""
+
+    def __init__(self, daemon: LocalDaemon, peer: str | None, label: str, timeout_ms: int | None) -> None:
+        self._daemon = daemon
+        self._peer = peer
+        self._label = label
+        self._timeout_ms = timeout_ms
+        self._job_id = ""
+        self._interrupted_by = 0
+
+    def follow(self, body: dict[str, Any], headers: dict[str, str]) -> int:
+        """Run it to its end; returns the exit status.
+
+        :raises LoopsyError: it was refused, or the connection was lost.
+        """
+        path = urls.on_peer(urls.EXECUTE_STREAM, self._peer)
+        before = self._catch_signals()
+        try:
+            asked = {**body, "encoding": "base64"}
+            with self._daemon.stream("POST", path, asked, {"Accept": ACCEPT, **headers}) as response:
+                self._job_id = response.headers.get("x-loopsy-job-id", "")
+                return self._pass_on(response)
+        except BrokenPipeError:
+            return PIPE_CLOSED
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _pass_on(self, response: Response) -> int:
+        try:
+            for kind, payload in self._parts(response):
+                if kind == frames.OUT:
+                    write_all(1, payload)
+                elif kind == frames.ERR:
+                    write_all(2, payload)
+                else:
+                    return self._ended(kind, json.loads(bytes(payload)))
+        except (ConnectionBroken, ValueError) as error:
+            raise self._lost(error) from None
+        raise self._lost(None)
+
+    def _parts(self, response: Response) -> Iterator[Part]:
+        if _is_events(response):
+            yield from self._event_parts(response)
+            return
+        decoder = frames.Decoder()
+        for piece in response.stream():
+            yield from decoder.feed(piece)
+
+    def _event_parts(self, response: Response) -> Iterator[Part]:
+        for event in _json_events(response):
+            self._job_id = self._job_id or str(event.get("jobId", ""))
+            yield frame_of(event)
+
+    def _ended(self, kind: int, payload: Any) -> int:
+        if kind == frames.ERROR:
+            raise from_wire(0, payload)
+        if self._interrupted_by:
+            return BY_SIGNAL + self._interrupted_by
+        reason = payload.get("reason")
+        if reason == "timeout":
+            from loopsy.cli.render import span
+
+            after = self._timeout_ms or payload.get("duration") or 0
+            print(f"loopsy: timed out after {span(after / 1000).replace(' ', '')}", file=sys.stderr)
+        elif reason == "cancelled":
+            print("loopsy: the command was cancelled", file=sys.stderr)
+        return exit_status(payload)
+
+    def _lost(self, error: Exception | None) -> LoopsyError:
+        if self._interrupted_by:
+            raise SystemExit(BY_SIGNAL + self._interrupted_by)
+        return ConnectionBroken(
+            f"the connection to {self._label} was lost; whether the command ended well is not known",
+            hint=f"see whether it still runs: loopsy jobs {self._label}" if error is None else str(error),
+        )
+
+    # -- Ctrl-C -----------------------------------------------------------------------------------------------------
+    def _catch_signals(self) -> dict[int, Any]:
+        """Cancel on signals that ask us to end, unless they are ignored (nohup). Returns the handlers before."""
+        names = ("SIGINT", "SIGTERM", "SIGHUP")
+        numbers = [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
+        before = {number: signal.getsignal(number) for number in numbers}
+        before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+        for number in before:
+            signal.signal(number, self._interrupt)
+        return before
+
+    def _interrupt(self, number: int, _: FrameType | None) -> None:
+        """The first signal cancels the job and reads on until it has ended; the second leaves at once."""
+        if self._interrupted_by:
+            os._exit(BY_SIGNAL + number)
+        self._interrupted_by = number
+        if not self._job_id:
+            raise SystemExit(BY_SIGNAL + number)
+        path = urls.on_peer(urls.fill(urls.JOB, job_id=self._job_id), self._peer)
+        try:
+            self._daemon.ask("DELETE", path, timeout=CANCEL_S)
+        except JobNotFound:
+            pass  # it ended by itself in this moment: its exit is on the way
+        except LoopsyError:
+            raise SystemExit(BY_SIGNAL + number) from None
+
+
+# -- what comes ---------------------------------------------------------------------------------------------------------
+def exit_status(result: dict[str, Any]) -> int:
+    """Our exit status for how a command ended (an Outcome or ExecuteResult of the wire)."""
+    if result.get("reason") == "timeout":
+        return TIMED_OUT
+    code, name = result.get("exitCode"), result.get("signal")
+    if isinstance(code, int):
+        return code & 0xFF
+    number = getattr(signal, str(name), None)
+    if number is None:
+        return BY_SIGNAL + 9 if result.get("killed") else FAILED
+    return BY_SIGNAL + int(number)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Every byte at once, past any text layer; waits where the descriptor doesn't block."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            import select
+
+            select.select([], [descriptor], [])
+
+
+def _is_events(response: Response) -> bool:
+    return response.headers.get("content-type", "").startswith("text/event-stream")
+
+
+def _json_events(response: Response) -> Iterator[dict[str, Any]]:
+    from loopsy.wire import sse
+
+    decoder = sse.Decoder()
+    for piece in response.stream():
+        for text in decoder.feed(piece):
+            event = json.loads(text)
+            if isinstance(event, dict):
+                yield event
+
+
+def frame_of(event: dict[str, Any]) -> Part:
+    """An event as the frame it would be. An older node's exit is text (``"0"``), its output plain text."""
+    data = event.get("data", "")
+    if event.get("type") in ("stdout", "stderr"):
+        from base64 import b64decode
+
+        raw = b64decode(data) if event.get("encoding") == "base64" else str(data).encode("utf-8", "surrogatepass")
+        return (frames.OUT if event["type"] == "stdout" else frames.ERR), raw
+    if event.get("type") == "exit":
+        if "exitCode" not in event:
+            event["exitCode"] = int(data) if str(data).lstrip("-").isdigit() else None
+            event["killed"] = event["exitCode"] is None
+        return frames.EXIT, json.dumps(event).encode()
+    if event.get("type") == "error":
+        message = data.get("error", data) if isinstance(data, dict) else data
+        error = event.get("error") if isinstance(event.get("error"), dict) else message
+        return frames.ERROR, json.dumps({"error": error}).encode()
+    return frames.OUT, b""

@@ -1,0 +1,88 @@
+"""Plain text for people: tables, times, sizes; and JSON for programs.
+
+Whatever another machine, a file or a command may have put into a text is shown by ``clean``: a terminal obeys escape
+sequences, so none gets through.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters (C0, DEL, C1), half characters, and those that turn the direction of writing."""
+
+
+def clean(value: object) -> str:
+    """Text without what a terminal would obey; such a character is shown as its escape, ``\\x1b``."""
+    return UNSAFE.sub(_escaped, str(value))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
+def print_json(value: object) -> None:
+    """One document. On a terminal only ASCII goes out, since JSON leaves C1 control characters as they are."""
+    print(json.dumps(value, ensure_ascii=sys.stdout.isatty(), indent=2))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns as wide as their widest cell; the last is not padded."""
+    cells = [[column.upper() for column in head], *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> str:
+    """Names and values below each other."""
+    shown = [(name, clean(value)) for name, value in pairs]
+    width = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(f"  {name.ljust(width)}  {value}" for name, value in shown)
+
+
+def size(count: float) -> str:
+    """Bytes, in the unit that suits (1024 to the next)."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if seconds < 3600:
+        return f"{minutes:.0f} min {seconds % 60:.0f} s"
+    if seconds < 86400:
+        return f"{hours:.0f} h {minutes % 60:.0f} min"
+    return f"{days:.0f} d {hours % 24:.0f} h"
+
+
+def ago(then_ms: float, now_ms: float) -> str:
+    """How long ago, in its largest unit; 0 is never."""
+    if not then_ms:
+        return "never"
+    seconds = (now_ms - then_ms) / 1000
+    if seconds < 1:
+        return "now"
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "now"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """``1 peer``, ``2 peers``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,182 @@
+"""The client of this machine's own daemon, for commands and the MCP bridge: blocking, small, quick to import."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from loopsy.client import http1
+from loopsy.client.http1 import Response
+from loopsy.errors import (
+    ConfigError,
+    ConnectionBroken,
+    DaemonNotRunning,
+    DataDirError,
+    Forbidden,
+    LoopsyError,
+    Unauthenticated,
+    from_wire,
+)
+from loopsy.store.layout import Layout, data_dir
+from loopsy.wire import urls
+
+CONNECT_S = 5.0
+"""Loopback answers at once; a full backlog is the one reason to wait."""
+DEFAULT_PORT = 19532
+"""The same as ``config.DEFAULT_PORT`` (a test says so): importing config here would cost more than the request."""
+
+
+class Endpoint(NamedTuple):
+    """Where the daemon listens for us, and the key that says it is us."""
+
+    host: str
+    port: int
+    key: str
+
+    @property
+    def authority(self) -> str:
+        """For the Host header: an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class LocalDaemon:
+    """Requests to this machine's daemon, each on a connection of its own. The config is read at the first."""
+
+    def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
+        """``directory`` is the data directory; without it ``LOOPSY_DATA_DIR`` or ``~/.loopsy``."""
+        self.layout = Layout(directory if directory is not None else data_dir())
+        self._endpoint: Endpoint | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the daemon is, by its config file.
+
+        :raises ConfigError: there is none, or it can't be used.
+        """
+        if self._endpoint is None:
+            self._endpoint = read_endpoint(self.layout)
+        return self._endpoint
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """One question; the parsed JSON of its answer. ``body`` is sent as JSON, ``timeout`` is seconds a wait.
+
+        :raises LoopsyError: the daemon's own error. :raises DaemonNotRunning: :raises ConnectionBroken:
+        """
+        with self.stream(method, path, body, headers, timeout) as response:
+            return _parsed(response.read())
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """The same, with the answer's body still to be read.
+
+        :raises LoopsyError: the daemon's own error. :raises DaemonNotRunning: :raises ConnectionBroken:
+        """
+        endpoint = self.endpoint
+        fields = {"Host": endpoint.authority, "Authorization": f"Bearer {endpoint.key}"}
+        data = None
+        if body is not None:
+            fields["Content-Type"] = "application/json"
+            data = json.dumps(body, separators=(",", ":")).encode()
+        response = http1.request(self._connect(), method, path, {**fields, **(headers or {})}, data, timeout)
+        if response.status >= 400:
+            with response:
+                raise _refusal(response, path)
+        return response
+
+    def _connect(self) -> Any:
+        host, port, _ = self.endpoint
+        try:
+            return http1.connect(host, port, CONNECT_S)
+        except ConnectionRefusedError:
+            raise DaemonNotRunning(f"the daemon is not running (nothing listens on port {port})") from None
+        except TimeoutError:
+            raise ConnectionBroken(f"port {port} did not take the connection within {CONNECT_S:g} s") from None
+        except OSError as error:
+            raise ConnectionBroken(f"the daemon can't be reached: {(error.strerror or str(error)).lower()}") from None
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise ConnectionBroken("the answer is not JSON, or was cut") from None
+
+
+def _refusal(response: Response, path: str) -> LoopsyError:
+    """The error of an answer, with what helps added where we know better than the daemon."""
+    try:
+        body = json.loads(response.read())
+    except (ValueError, ConnectionBroken):
+        body = None
+    error = from_wire(response.status, body)
+    wait = response.headers.get("retry-after", "")
+    if wait.isdigit():
+        error.retry_after = int(wait)
+        error.hint = error.hint or f"try again in {wait} s"
+    if isinstance(error, Unauthenticated | Forbidden) and not path.startswith(f"{urls.PEERS}/"):
+        error.hint = error.hint or "the daemon has another key than config.yaml says; try: loopsy restart"
+    return error
+
+
+# -- the config file, as far as a client needs it -----------------------------------------------------------------------
+def read_endpoint(layout: Layout) -> Endpoint:
+    """Where the daemon of a data directory listens.
+
+    :raises ConfigError: there is no config, or it can't be used. :raises DataDirError: it may not be read.
+    """
+    try:
+        text = layout.config.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {layout.config}", hint="make one with: loopsy init") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{layout.config}: not UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise DataDirError(f"{layout.config} can't be read: {(error.strerror or str(error)).lower()}") from None
+    return _quick(text) or _exact(text, str(layout.config))
+
+
+def _quick(text: str) -> Endpoint | None:
+    """Just the three values, if they are as ``loopsy init`` writes them; None: look closely."""
+    import yaml
+
+    try:
+        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        server, auth = document.get("server") or {}, document["auth"]
+        port, host, key = server.get("port", DEFAULT_PORT), server.get("host", ""), auth["apiKey"]
+    except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError):
+        return None
+    if type(port) is not int or not 1 <= port <= 65535 or not isinstance(host, str):
+        return None
+    if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key or len(key) < 16:
+        return None
+    return Endpoint(loopback(host), port, key)
+
+
+def _exact(text: str, source: str) -> Endpoint:
+    """By the daemon's own reading of the file, which says what is wrong and where."""
+    from loopsy import config
+
+    parsed = config.parse(text, source).config
+    return Endpoint(loopback(parsed.server.host), parsed.server.port, parsed.auth.api_key)
+
+
+def loopback(host: str) -> str:
+    """The loopback address under which a daemon that listens on ``host`` is reached from its own machine."""
+    if ":" in host:
+        return "::1"
+    return host if host.startswith("127.") else "127.0.0.1"
