@@ -14,6 +14,8 @@ from typing import Any
 
 from attrs import frozen
 
+from loopsy.wire.codec import encode
+
 GENESIS = "0" * 64
 
 
@@ -30,7 +32,7 @@ START = Head(0, GENESIS)
 
 def link(head: Head, record: Mapping[str, Any]) -> tuple[bytes, Head]:
     """The line for ``record`` behind ``head`` (without line break), and the new head."""
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    text = encode(record)
     line = f'{{"seq":{head.seq + 1},{text[1:-1]},"prev":"{head.hash}"}}'.encode("utf-8", "backslashreplace")
     return line, Head(head.seq + 1, sha256(line).hexdigest())
 
@@ -58,7 +60,7 @@ def verify(lines: Iterable[bytes], expected: Head | None = None) -> Verified:
     """Follow the chain through ``lines`` (oldest first, without line breaks), up to its first fault.
 
     The oldest line's predecessor may have been rotated away, so its ``prev`` is taken as given unless it is line 1.
-    ``expected`` is a head that must lie on the chain (or be older than what is kept).
+    ``expected`` is a head that must lie on the chain, or just before its oldest line.
     """
     head, first, count, seen = START, 0, 0, expected is None or expected.seq == 0
     for count, line in enumerate(lines, 1):
@@ -68,6 +70,9 @@ def verify(lines: Iterable[bytes], expected: Head | None = None) -> Verified:
         seq, prev = got
         if count == 1:
             first, head = seq, Head(seq - 1, GENESIS if seq == 1 else prev)
+            if expected is not None and 0 < expected.seq < seq and head != expected:
+                text = f"is number {seq}, but the daemon remembers {expected.seq}: what lay between is missing"
+                return Verified(count, first, head, Fault(count, text))
         if seq != head.seq + 1:
             return Verified(count, first, head, Fault(count, f"has number {seq}, but {head.seq + 1} should stand here"))
         if prev != head.hash:
@@ -86,6 +91,7 @@ def verify(lines: Iterable[bytes], expected: Head | None = None) -> Verified:
 def _read(line: bytes) -> tuple[int, str] | None:
     try:
         record = json.loads(line)
-        return int(record["seq"]), str(record["prev"])
-    except (ValueError, KeyError, TypeError):
+        seq, prev = record["seq"], record["prev"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    return (seq, prev) if type(seq) is int and isinstance(prev, str) and seq > 0 else None

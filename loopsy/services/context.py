@@ -18,6 +18,10 @@ from loopsy.store import context as table
 from loopsy.wire.context import Entry, PutEntry
 
 PURGE_S = 60.0
+RECENT = 1024
+RECENT_CHARACTERS = 4096
+"""So many entries, of values up to this long, are held in memory too (some MiB at most): a read of a hot key then costs
+nothing beside the request."""
 
 
 class Context(Service):
@@ -29,6 +33,7 @@ class Context(Service):
     def __init__(self, reactor: IReactorTime, storage: Storage, settings: Settings) -> None:
         self._storage = storage
         self._settings = settings
+        self._recent: dict[str, Entry] = {}
         self._purge = LoopingCall(self._purge_expired)
         self._purge.clock = reactor
 
@@ -59,15 +64,29 @@ class Context(Service):
         rules.check_value(put.value, limits)
         entry = rules.entry(key, put, from_node_id, now)
         stored: Entry = await self._storage.write(partial(table.put, entry=entry, limits=limits, now=now))
+        self._remember(stored)
         return stored
+
+    def _remember(self, entry: Entry) -> None:
+        """Only what is on disk comes here, in the order in which it came there."""
+        self._recent.pop(entry.key, None)
+        if len(entry.value) <= RECENT_CHARACTERS:
+            if len(self._recent) >= RECENT:
+                del self._recent[next(iter(self._recent))]
+            self._recent[entry.key] = entry
 
     def get(self, key: str) -> Entry:
         """One entry.
 
         :raises KeyNotFound: there is none, or no longer.
         """
-        entry = table.get(self._storage.reader, rules.check_key(key), now_ms())
+        now, entry = now_ms(), self._recent.get(key)
         if entry is None:
+            entry = table.get(self._storage.reader, rules.check_key(key), now)
+            if entry is None:
+                raise rules.missing(key)
+            self._remember(entry)
+        if entry.expires_at is not None and entry.expires_at <= now:
             raise rules.missing(key)
         return entry
 
@@ -77,7 +96,9 @@ class Context(Service):
         :raises KeyNotFound: there is none.
         """
         rules.check_key(key)
-        if not await self._storage.write(partial(table.delete, key=key, now=now_ms())):
+        existed = await self._storage.write(partial(table.delete, key=key, now=now_ms()))
+        self._recent.pop(key, None)
+        if not existed:
             raise rules.missing(key)
 
     def pages(self, prefix: str) -> Iterator[list[Entry]]:

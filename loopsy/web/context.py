@@ -31,7 +31,7 @@ class ContextArea:
         return await self.daemon.context.put(key, call.body, self.daemon.peers.node_of(call.principal))
 
     @routes.declare("GET", urls.CONTEXT_ENTRY, access=ACCESS, rate=Category.CONTEXT, answers=Entry)
-    async def get(self, call: Call[None], key: str) -> Entry:
+    def get(self, call: Call[None], key: str) -> Entry:
         """Get a value."""
         call.note(key=key)
         return self.daemon.context.get(key)
@@ -44,7 +44,7 @@ class ContextArea:
         return EntryDeleted(success=True, key=key)
 
     @routes.declare("GET", urls.CONTEXT, access=ACCESS, rate=Category.CONTEXT, answers=EntryList)
-    async def list(self, call: Call[None]) -> Answered:
+    def list(self, call: Call[None]) -> Answered:
         """All entries, or those whose keys start with ``?prefix=``."""
         prefix = call.query("prefix") or ""
         call.request.begin(200, b"application/json")

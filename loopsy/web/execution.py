@@ -63,12 +63,12 @@ class ExecutionArea:
         return ANSWERED
 
     @routes.declare("GET", urls.JOBS, access=ACCESS, answers=JobList)
-    async def jobs(self, call: Call[None]) -> JobList:
+    def jobs(self, call: Call[None]) -> JobList:
         """What runs now."""
         return JobList(jobs=self.daemon.execution.jobs())
 
     @routes.declare("DELETE", urls.JOB, access=ACCESS, answers=JobCancelled)
-    async def cancel(self, call: Call[None], job_id: str) -> JobCancelled:
+    def cancel(self, call: Call[None], job_id: str) -> JobCancelled:
         """End a job: TERM to its process group, KILL five seconds later."""
         call.note(job=job_id)
         self.daemon.execution.cancel(job_id)

@@ -43,7 +43,7 @@ class OpenApiArea:
         self._text: bytes | None = None
 
     @routes.declare("GET", urls.OPENAPI, access=Anyone())
-    async def openapi(self, call: Call[None]) -> Answered:
+    def openapi(self, call: Call[None]) -> Answered:
         """This description."""
         if self._text is None:
             declared = [route for area in (*self._areas, self) for route in area.routes.declared.values()]

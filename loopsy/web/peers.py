@@ -19,7 +19,7 @@ class PeersArea:
     routes = Routes()
 
     @routes.declare("GET", urls.PEERS, access=AnyKey(), answers=PeerList)
-    async def list(self, call: Call[None]) -> PeerList:
+    def list(self, call: Call[None]) -> PeerList:
         """All known peers."""
         return PeerList(peers=self.daemon.peers.list())
 

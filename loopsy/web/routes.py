@@ -4,9 +4,9 @@
         routes = Routes()
 
         @routes.declare("GET", urls.CONTEXT_ENTRY, access=Scoped(Scope.CONTEXT), answers=Entry)
-        async def get(self, call: Call[None], key: str) -> Entry: ...
+        def get(self, call: Call[None], key: str) -> Entry: ...
 
-Klein holds the rules and calls the functions; ``loopsy.web.edge`` matches and answers (docs/decisions/003).
+A function that needs to wait is ``async def``; one that doesn't is a plain function, which saves it a Deferred. Klein holds the rules and calls the functions; ``loopsy.web.edge`` matches and answers (docs/decisions/003).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Bound:
     app: Klein
 
     def __call__(self, call: Call[Any], parameters: dict[str, str]) -> Any:
-        """Call the function; a Deferred, as Klein makes it of a coroutine."""
+        """Call the function: its value, or the Deferred that Klein makes of a coroutine."""
         return self.app.execute_endpoint(self.route.endpoint, call, **parameters)  # type: ignore[arg-type]
 
 

@@ -20,6 +20,14 @@ IDLE_S = 60
 class Channel(http.HTTPChannel):
     """One connection. HTTP/1.1 only: nothing here would gain from HTTP/2, and streaming bodies need this channel."""
 
+    _host: IAddress | None = None
+
+    def getHost(self) -> IAddress:
+        """Our end of the connection. Twisted's Request asks for each request, which is a system call each time."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         """What isn't HTTP, or has a head of more than 16 KiB, is told so in the one shape of errors."""
         body = codec.dump(HeadersTooLarge().body())

@@ -23,19 +23,19 @@ class StatusArea:
     routes = Routes()
 
     @routes.declare("GET", urls.HEALTH, access=Anyone(), answers=Health)
-    async def health(self, call: Call[None]) -> Health:
+    def health(self, call: Call[None]) -> Health:
         """Health check."""
         return Health(
             status="ok", node_id=self.daemon.own.node_id, uptime=self.daemon.uptime, version=WIRE_VERSION
         )
 
     @routes.declare("GET", urls.IDENTITY, access=AnyKey(), answers=NodeIdentity)
-    async def identity(self, call: Call[None]) -> NodeIdentity:
+    def identity(self, call: Call[None]) -> NodeIdentity:
         """Who this node is."""
         return self.daemon.own
 
     @routes.declare("GET", urls.STATUS, access=AnyKey(), answers=Status)
-    async def status(self, call: Call[None]) -> Status:
+    def status(self, call: Call[None]) -> Status:
         """What this daemon has and does."""
         daemon, own = self.daemon, self.daemon.own
         return Status(
@@ -53,6 +53,6 @@ class StatusArea:
         )
 
     @routes.declare("POST", urls.RELOAD, access=LocalOnly(), answers=Reloaded)
-    async def reload(self, call: Call[None]) -> Reloaded:
+    def reload(self, call: Call[None]) -> Reloaded:
         """Read config.yaml again."""
         return self.daemon.settings.reload()

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import attrs
-from cattrs import Converter, transform_error
+from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
-from cattrs.v import format_exception
 
 from loopsy.errors import InvalidRequest
+from loopsy.wire.checks import Refused
 
 T = TypeVar("T")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def camel(name: str) -> str:
@@ -56,7 +58,7 @@ def is_optional(kind: Any) -> bool:
 def structure_class(cls: type) -> Callable[..., Any]:
     """Reads a frozen type from camelCase."""
     renames = {field.name: override(rename=camel(field.name)) for field in attrs.fields(cls)}
-    inner = make_dict_structure_fn(cls, _converter, **renames)  # type: ignore[arg-type]
+    inner: Callable[..., Any] = make_dict_structure_fn(cls, _converter, **renames)  # type: ignore[arg-type]
 
     def structure(value: Any, kind: Any) -> Any:
         if not isinstance(value, dict):
@@ -85,7 +87,7 @@ def structure_list(value: Any, kind: Any) -> Any:
     if not isinstance(value, list):
         raise ValueError("must be a list")
     inner = get_args(kind)[0]
-    return tuple(_converter.structure(item, inner) for item in value)
+    return tuple(_inside(f"[{at}]", item, inner) for at, item in enumerate(value))
 
 
 def structure_map(value: Any, kind: Any) -> Any:
@@ -93,14 +95,39 @@ def structure_map(value: Any, kind: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError("must be an object")
     inner = get_args(kind)[1]
-    return {key: _converter.structure(item, inner) for key, item in value.items()}
+    return {key: _inside(f".{key[:60]}", item, inner) for key, item in value.items()}
+
+
+class Inside(ValueError):
+    """What is wrong lies in an item of a list or map."""
+
+    def __init__(self, step: str, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.step, self.cause = step, cause
+
+
+def _inside(step: str, item: Any, kind: Any) -> Any:
+    try:
+        return _converter.structure(item, kind)
+    except Exception as error:
+        raise Inside(step, error) from None
+
+
+def is_list(kind: Any) -> bool:
+    """Whether ``kind`` is written ``tuple[X, ...]``."""
+    return get_origin(kind) is tuple
+
+
+def is_map(kind: Any) -> bool:
+    """Whether ``kind`` is written ``dict[str, X]``."""
+    return get_origin(kind) is dict
 
 
 _converter = Converter(detailed_validation=True)
 for _kind in (str, int, float, bool):
     _converter.register_structure_hook(_kind, plain(_kind))
-_converter.register_structure_hook_func(lambda t: get_origin(t) is tuple, structure_list)
-_converter.register_structure_hook_func(lambda t: get_origin(t) is dict, structure_map)
+_converter.register_structure_hook_func(is_list, structure_list)
+_converter.register_structure_hook_func(is_map, structure_map)
 _converter.register_structure_hook_factory(is_optional, lambda kind: structure_optional(kind, None))
 _converter.register_structure_hook_factory(attrs.has, structure_class)
 _converter.register_unstructure_hook_factory(attrs.has, unstructure_class)
@@ -114,17 +141,23 @@ def parse(kind: type[T], value: object) -> T:
     try:
         return _converter.structure(value, kind)
     except Exception as error:
-        faults = transform_error(error, path="", format_exception=describe)
-        raise InvalidRequest("; ".join(fault.replace(" @ .", " @ ") for fault in faults)) from None
+        raise InvalidRequest("; ".join(faults(error))) from None
 
 
-def describe(error: BaseException, kind: type | None) -> str:
-    """One fault in words; the path is put behind it by cattrs."""
-    if isinstance(error, KeyError):
-        return "a field is missing"
-    if isinstance(error, ValueError):
-        return str(error)
-    return format_exception(error, kind)
+def faults(error: BaseException, path: str = "") -> Iterator[str]:
+    """Each fault in words behind the path of its field: ``entries[0].fromNodeId must be a string``."""
+    if isinstance(error, ClassValidationError):
+        named, others = error.group_exceptions()
+        for inner, note in named:
+            yield from faults(inner, f"{path}.{camel(note.name)}")
+        for inner in others:
+            yield from faults(inner, path)
+    elif isinstance(error, Inside):
+        yield from faults(error.cause, path + error.step)
+    elif isinstance(error, Refused):
+        yield f"{path}.{camel(error.field)} {error}".removeprefix(".")
+    else:
+        yield f"{path.removeprefix('.') or 'the body'} {'is missing' if isinstance(error, KeyError) else error}"
 
 
 def parse_bytes(kind: type[T], body: bytes) -> T:
@@ -136,27 +169,47 @@ def parse_bytes(kind: type[T], body: bytes) -> T:
 
 
 def read_json(body: bytes) -> object:
-    """Parsed JSON; numbers that JSON does not have (NaN, Infinity) are refused, as are surrogates that UTF-8 can't hold.
+    """Parsed JSON; numbers that JSON does not have (NaN, Infinity) are refused, as is what UTF-8 can't hold: surrogates.
 
     :raises InvalidRequest: says what is wrong and where.
     """
     try:
         text = body.decode("utf-8")
-        value = json.loads(text, parse_constant=refuse_constant)
+        value: object = json.loads(text, parse_constant=refuse_constant)
         if "\\ud" in text or "\\uD" in text:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+            for path in half_characters(value):
+                raise InvalidRequest(f"{path} holds half a character (a lone \\ud800–\\udfff)")
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})") from None
-    except UnicodeEncodeError:
-        raise InvalidRequest("the body holds half a character (a lone \\ud800–\\udfff)") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidRequest(f"the body is not JSON: {str(error).partition(';')[0]}") from None
     return value
+
+
+def half_characters(value: object, path: str = "") -> Iterator[str]:
+    """The paths of strings (and of maps with names) that UTF-8 can't hold."""
+    if isinstance(value, str):
+        if SURROGATE.search(value):
+            yield path.removeprefix(".") or "the body"
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            yield from half_characters(item, f"{path}[{at}]")
+    elif isinstance(value, dict):
+        if any(map(SURROGATE.search, value)):
+            yield f"a name in {path.removeprefix('.') or 'the body'}"
+        for name, item in value.items():
+            yield from half_characters(item, f"{path}.{name[:60]}")
 
 
 def refuse_constant(name: str) -> object:
     """For json.loads: JSON has no NaN."""
     raise ValueError(f"{name} is not a JSON number")
+
+
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Plain value → compact JSON text. One encoder: json.dumps would make a new one at each call."""
 
 
 def plain_value(value: object) -> Any:
@@ -166,4 +219,4 @@ def plain_value(value: object) -> Any:
 
 def dump(value: object) -> bytes:
     """A frozen type (or plain value) as UTF-8 JSON."""
-    return json.dumps(_converter.unstructure(value), ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    return encode(_converter.unstructure(value)).encode("utf-8")
