@@ -169,7 +169,7 @@ def parse_bytes(kind: type[T], body: bytes) -> T:
 
 
 def read_json(body: bytes) -> object:
-    """Parsed JSON; numbers that JSON does not have (NaN, Infinity) are refused, as is what UTF-8 can't hold: surrogates.
+    """Parsed JSON; numbers that JSON does not have (NaN, Infinity) are refused, as are the surrogates UTF-8 can't hold.
 
     :raises InvalidRequest: says what is wrong and where.
     """

@@ -6,6 +6,9 @@ from attrs import field, frozen
 
 from loopsy.wire.checks import at_most, within
 
+LAST_MS = 2**53
+"""Times beyond it are no longer whole numbers in every language that reads them."""
+
 MAX_KEY = 256
 MAX_TTL_S = 10 * 365 * 24 * 3600
 """Ten years: far above any use, far below where milliseconds since the epoch lose precision."""
@@ -27,10 +30,10 @@ class Entry:
     key: str = field(validator=at_most(MAX_KEY))
     value: str
     from_node_id: str = "unknown"
-    created_at: int = 0
-    updated_at: int = 0
+    created_at: int = field(default=0, validator=within(0, LAST_MS, "ms"))
+    updated_at: int = field(default=0, validator=within(0, LAST_MS, "ms"))
     ttl: float | None = None
-    expires_at: int | None = None
+    expires_at: int | None = field(default=None, validator=within(0, LAST_MS, "ms"))
 
 
 @frozen(kw_only=True)

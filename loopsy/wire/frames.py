@@ -28,7 +28,7 @@ def encode(kind: int, payload: bytes) -> bytes:
 
 
 class Decoder:
-    """Bytes in any pieces → (kind, payload); payloads are handed on in the pieces they come in, so none is copied twice.
+    """Bytes in any pieces → (kind, payload); payloads are handed on as they come in, so none is copied twice.
 
     Output frames may be yielded in several parts; ``EXIT`` and ``ERROR`` are always whole.
     """
@@ -49,6 +49,8 @@ class Decoder:
         while at < len(view):
             if self._left == 0:
                 at = self._read_head(view, at)
+                if self._left == 0 and not self._head and self._kind in (EXIT, ERROR):
+                    yield self._kind, b""
                 continue
             part = view[at : at + self._left]
             at += len(part)

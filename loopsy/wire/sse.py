@@ -24,6 +24,7 @@ class Decoder:
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
         self._rest = b""
         self._data: list[str] = []
+        self._size = 0
         self._limit = limit
 
     def feed(self, piece: bytes) -> Iterator[str]:
@@ -32,11 +33,16 @@ class Decoder:
         :raises ValueError: one event is larger than the limit.
         """
         *lines, self._rest = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n")
-        if len(self._rest) > self._limit:
-            raise ValueError("an event is larger than 16 MiB")
         for line in lines:
             if not line and self._data:
                 yield "\n".join(self._data)
-                self._data = []
+                self._data, self._size = [], 0
             elif line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" ").decode("utf-8", "replace"))
+                self._size += len(line)
+                self._check(self._size)
+        self._check(self._size + len(self._rest))
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise ValueError(f"an event is larger than {self._limit} bytes")
