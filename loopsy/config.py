@@ -1,6 +1,6 @@
 """``config.yaml`` as frozen sections: every key of the user's document with its default, plus ours.
 
-``parse`` turns the text into a Config or a ConfigError that names file, line, key and what is allowed. It reads no file.
+``parse`` turns the text into a Config or a ConfigError naming file, line, key and what is allowed. It reads no file.
 A key's ``Rule`` says what it takes; unknown keys are warnings that name the nearest known one, since a newer version's
 file must still start an older daemon.
 """
@@ -28,6 +28,8 @@ SCOPES = ("execute", "transfer", "context", "messages", "ai-tasks", "terminal")
 LOG_LEVELS = ("debug", "info", "warn", "error")
 KEY_SHAPE = re.compile(r"[\x21-\x7e]{16,256}")
 MIB = 1024 * 1024
+DEPTH = 32
+"""Far deeper than any section; libyaml's composer recurses on the C stack, so a deeper file could end the process."""
 
 T = TypeVar("T")
 Node = Any
@@ -52,9 +54,10 @@ class Place:
 
 @frozen
 class Rule:
-    """What one key takes: a reader of its node."""
+    """What one key takes: a reader of its node, and for a section the class it becomes."""
 
     read: Callable[[Node, Place], Any]
+    kind: type | None = None
 
 
 def setting(default: Any, rule: Rule, *, restart: bool = False, secret: bool = False) -> Any:
@@ -68,19 +71,27 @@ def scalar(node: Node, place: Place, words: str) -> Any:
     if not isinstance(node, yaml.ScalarNode):
         raise place.fault(node, f"must be {words}")
     maker = Loader("")
-    value = maker.construct_object(node)  # type: ignore[no-untyped-call]
-    maker.dispose()
-    return value
+    try:
+        return maker.construct_object(node)
+    except (yaml.YAMLError, ValueError, OverflowError):  # a tag nobody knows, a 13th month, a number of 5000 digits
+        raise place.fault(node, f"must be {words}, not {shown(node)}") from None
+    finally:
+        maker.dispose()
 
 
-def number(low: float, high: float, unit: str = "") -> Rule:
+def shown(node: Node) -> str:
+    """What stands there, as an error quotes it."""
+    return repr(node.value[:80]) if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+
+
+def number(low: int, high: int, unit: str = "") -> Rule:
     """A whole number from ``low`` to ``high``."""
-    words = f"a whole number from {low:g} to {high:g} {unit}".rstrip()
+    words = f"a whole number from {low} to {high} {unit}".rstrip()
 
     def read(node: Node, place: Place) -> int:
         value = scalar(node, place, words)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise place.fault(node, f"must be {words}, not {node.value!r}")
+            raise place.fault(node, f"must be {words}, not {shown(node)}")
         return value
 
     return Rule(read)
@@ -102,7 +113,7 @@ def text(words: str = "text", shape: re.Pattern[str] = re.compile(r"[^\0]+")) ->
 def _read_flag(node: Node, place: Place) -> bool:
     value = scalar(node, place, "true or false")
     if not isinstance(value, bool):
-        raise place.fault(node, f"must be true or false, not {node.value!r}")
+        raise place.fault(node, f"must be true or false, not {shown(node)}")
     return value
 
 
@@ -116,7 +127,7 @@ def choice(*words: str) -> Rule:
 
     def read(node: Node, place: Place) -> str:
         if not isinstance(node, yaml.ScalarNode) or node.value not in words:
-            raise place.fault(node, f"must be one of {', '.join(words)}, not {getattr(node, 'value', node)!r}")
+            raise place.fault(node, f"must be one of {', '.join(words)}, not {shown(node)}")
         return str(node.value)
 
     return Rule(read)
@@ -152,8 +163,13 @@ def map_of(rule: Rule) -> Rule:
             return {}
         if not isinstance(node, yaml.MappingNode):
             raise place.fault(node, "must be a map of names to values")
-        names = [TEXT.read(key, place) for key, _ in node.value]
-        return {name: rule.read(item, place.down(name)) for name, (_, item) in zip(names, node.value, strict=True)}
+        values: dict[str, Any] = {}
+        for key, item in node.value:
+            name = TEXT.read(key, place)
+            if name in values:
+                raise place.down(name).fault(key, "stands here twice")
+            values[name] = rule.read(item, place.down(name))
+        return values
 
     return Rule(read)
 
@@ -164,7 +180,7 @@ def section(kind: type) -> Rule:
     def read(node: Node, place: Place) -> Any:
         return _read_section(kind, node, place, [])
 
-    return Rule(read)
+    return Rule(read, kind)
 
 
 @frozen(kw_only=True)
@@ -315,13 +331,31 @@ def parse(text: str, source: str = "config.yaml") -> Parsed:
 
 def _compose(text: str, source: str) -> Node:
     try:
-        return yaml.compose(text, Loader)  # type: ignore[no-untyped-call]
+        _check_depth(text, source)
+        return yaml.compose(text, Loader)
+    except yaml.reader.ReaderError as error:
+        line = text.encode("utf-8", "replace").count(b"\n", 0, error.position) + 1
+        raise ConfigError(f"{source}:{line}: not YAML: it may not hold #x{error.character:02x}") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        line = _line(error.problem_mark or error.context_mark)
         raise ConfigError(f"{source}:{line}: not YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{source}: not YAML: {error}") from None
+
+
+def _line(mark: Any) -> int:
+    return mark.line + 1 if mark is not None else 1
+
+
+def _check_depth(text: str, source: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEPTH:
+                raise ConfigError(f"{source}:{_line(event.start_mark)}: is nested deeper than {DEPTH} levels")
 
 
 def _read_section(kind: type[T], node: Node, place: Place, warnings: list[str]) -> T:
@@ -329,7 +363,7 @@ def _read_section(kind: type[T], node: Node, place: Place, warnings: list[str]) 
         return kind()
     if not isinstance(node, yaml.MappingNode):
         raise place.fault(node, "must be a section (keys with values, indented)")
-    known: dict[str, Attribute[Any]] = {camel(f.name): f for f in fields(kind)}  # type: ignore[arg-type]
+    known: dict[str, Attribute[Any]] = {camel(f.name): f for f in fields(kind)}  # type: ignore[arg-type,unused-ignore]
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
@@ -346,12 +380,17 @@ def _read_section(kind: type[T], node: Node, place: Place, warnings: list[str]) 
 
 def _read_value(spec: Attribute[Any], node: Node, place: Place, warnings: list[str]) -> Any:
     """A section reads with our list of warnings; any other key reads by its rule. An empty key means its default."""
-    kind = SECTIONS.get(spec.name)
-    if kind is not None:
-        return _read_section(kind, node, place, warnings)
+    rule: Rule = spec.metadata["rule"]
+    if rule.kind is not None:
+        return _read_section(rule.kind, node, place, warnings)
     if node.tag == "tag:yaml.org,2002:null":
-        return spec.default.factory() if isinstance(spec.default, type(Factory(dict))) else spec.default
-    return spec.metadata["rule"].read(node, place)
+        default: Any = spec.default
+        return default.factory() if isinstance(default, MADE_ANEW) else default
+    return rule.read(node, place)
+
+
+MADE_ANEW: Any = type(Factory(dict))
+"""attrs' own class for such defaults."""
 
 
 def _unknown(node: Node, place: Place, key: str, known: Mapping[str, Any]) -> str:
@@ -376,7 +415,8 @@ class Changes:
 
 def compare(old: Config, new: Config) -> Changes:
     """Which keys changed, and which of them wait for a restart."""
-    applied, waiting = [], []
+    applied: list[str] = []
+    waiting: list[str] = []
     for name, kind in SECTIONS.items():
         for spec in fields(kind):
             if getattr(getattr(old, name), spec.name) != getattr(getattr(new, name), spec.name):
