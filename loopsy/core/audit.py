@@ -1,8 +1,8 @@
 """The audit log's lines and their chain.
 
 Each line is one JSON object with ``seq`` (1, 2, 3 …) and ``prev``: the SHA-256 of the line before, without its line
-break. A changed, missing or moved line breaks the chain at its successor; a cut end is found by the head (seq and hash of
-the newest line) that the daemon keeps elsewhere.
+break. A changed, missing or moved line breaks the chain at its successor; a cut end is found by the head (seq and hash
+of the newest line) that the daemon keeps elsewhere.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def verify(lines: Iterable[bytes], expected: Head | None = None) -> Verified:
                 return Verified(count, first, head, Fault(count, "was changed: the daemon remembers another"))
             seen = True
     if not seen and expected is not None and head.seq < expected.seq:
-        missing = expected.seq - head.seq
-        return Verified(count, first, head, Fault(count + 1, f"and {missing - 1} more are missing: the end was cut off"))
+        more = expected.seq - head.seq - 1
+        return Verified(count, first, head, Fault(count + 1, f"and {more} more are missing: the end was cut off"))
     return Verified(count, first, head, None)
 
 

@@ -44,9 +44,13 @@ class AuditLog:
         data = b"".join(lines)
         if self._size and self._size + len(data) > self._max_bytes:
             self._rotate()
-        written = os.write(self._descriptor, data)
-        while written < len(data):
-            written += os.write(self._descriptor, data[written:])
+        try:
+            written = os.write(self._descriptor, data)
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+        except OSError:
+            os.ftruncate(self._descriptor, self._size)  # half a line (the disk is full) would break the chain for good
+            raise
         self._size += len(data)
         self.head = head
 
