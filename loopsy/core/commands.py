@@ -2,7 +2,8 @@
 
 The denylist stops accidents: it looks through paths, through wrappers (``sudo``, ``env``, ``nohup``, ``timeout``,
 ``xargs`` …), at what ``find -exec`` runs and at the words of ``sh -c``. It can't stop intent, since any interpreter can
-start any program. Only an allowlist is a boundary: with one, a command runs only when it is written just as an entry there.
+start any program. Only an allowlist is a boundary: with one, a command runs only when it is written just as an entry
+there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import dropwhile
 
 from attrs import frozen
 
@@ -29,17 +31,23 @@ class Wrapper:
 
 PLAIN = Wrapper()
 WRAPPERS: Mapping[str, Wrapper] = {
-    "sudo": Wrapper("ughpCrtTDRU"), "doas": Wrapper("uC"), "su": Wrapper("gGswc"), "runuser": Wrapper("ugGsc"),
+    "sudo": Wrapper("ughpCrtTDRU"), "doas": Wrapper("uC"), "su": Wrapper("gGswc", 1), "runuser": Wrapper("ugGsc"),
     "env": Wrapper("uCS"), "nohup": PLAIN, "setsid": PLAIN, "command": PLAIN, "builtin": PLAIN, "exec": Wrapper("a"),
-    "eval": PLAIN, "nice": Wrapper("n"), "ionice": Wrapper("cnpPu"), "chrt": Wrapper("TPD", 1), "taskset": Wrapper("", 1),
+    "eval": PLAIN, "nice": Wrapper("n"), "ionice": Wrapper("cnpPu"), "chrt": Wrapper("TPD", 1),
+    "taskset": Wrapper("", 1),
     "timeout": Wrapper("ks", 1), "stdbuf": Wrapper("ioe"), "time": Wrapper("fo"), "xargs": Wrapper("adEILnPs"),
-    "parallel": Wrapper("jaSN"), "chroot": Wrapper("", 1), "flock": Wrapper("wE", 1), "watch": Wrapper("n"),
+    "parallel": Wrapper("jaSN"), "chroot": Wrapper("", 1), "flock": Wrapper("wEc", 1), "watch": Wrapper("n"),
     "unshare": Wrapper("SG"), "strace": Wrapper("abeopsSuUE"), "ltrace": Wrapper("aAbDeFlnopsux"),
     "systemd-run": Wrapper("HMptuE"), "caffeinate": Wrapper("tw"), "busybox": PLAIN, "toybox": PLAIN, "winpty": PLAIN,
     "then": PLAIN, "do": PLAIN, "else": PLAIN, "if": PLAIN, "while": PLAIN, "until": PLAIN, "!": PLAIN,
 }  # fmt: skip
 SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "cmd", "powershell", "pwsh"))
+SHELL_SCRIPT = re.compile(r"/c|--?command|-[a-z]{0,5}c[a-z]{0,5}")
+"""The option behind which a shell's script stands, alone or among other letters (``-lc``)."""
+REDIRECTION = re.compile(r"\d*(?:<<<|<<|>>|[<>])[&|]?\s*[\w./~$\"'-]+")
 WORD_BREAKS = re.compile(r"\$\(|[;&|()`\n{}<>]")
+SCRIPT_ENDINGS = frozenset(("sh", "bash", "py", "rb", "pl", "js", "mjs", "ts", "php", "lua"))
+"""``format.sh`` is somebody's own script, not a kind of ``format`` as ``mkfs.ext4`` is one of ``mkfs``."""
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 FIND_ACTIONS = frozenset(("-exec", "-execdir", "-ok", "-okdir"))
 DEPTH = 8
@@ -70,12 +78,17 @@ def programs(command: str, args: Sequence[str], depth: int = 0) -> Iterator[str]
 def _in_shell(args: Sequence[str], depth: int) -> Iterator[str]:
     """The words behind ``-c`` (``/c`` for cmd), cut where a shell starts another command."""
     for at, arg in enumerate(args):
-        if arg.lower() == "/c" or re.fullmatch(r"-{1,2}\w*c\w*", arg.lower()):
-            for part in WORD_BREAKS.split(" ".join(args[at + 1 :])):
-                words = _words(part)
-                if words:
-                    yield from programs(words[0], words[1:], depth)
+        if SHELL_SCRIPT.fullmatch(arg.lower()):
+            # Options may stand between -c and the script.
+            yield from _in_script(" ".join(dropwhile(lambda word: word[:1] in "-+", args[at + 1 :])), depth)
             return
+
+
+def _in_script(script: str, depth: int) -> Iterator[str]:
+    for part in WORD_BREAKS.split(REDIRECTION.sub(" ", script)):
+        words = _words(part)
+        if words:
+            yield from programs(words[0], words[1:], depth)
 
 
 def _words(script: str) -> list[str]:
@@ -89,9 +102,10 @@ def _words(script: str) -> list[str]:
 
 
 def _in_find(args: Sequence[str], depth: int) -> Iterator[str]:
-    for at, arg in enumerate(args[:-1]):
-        if arg in FIND_ACTIONS:
-            yield from programs(args[at + 1], args[at + 2 :], depth)
+    """Each action's words reach to the next action at most, so that none is looked at twice."""
+    starts = [at + 1 for at, arg in enumerate(args[:-1]) if arg in FIND_ACTIONS]
+    for start, following in zip(starts, [*starts[1:], len(args) + 1], strict=True):
+        yield from programs(args[start], args[start + 1 : following - 1], depth)
 
 
 def _in_wrapper(wrapper: Wrapper, args: Sequence[str], depth: int) -> Iterator[str]:
@@ -100,27 +114,42 @@ def _in_wrapper(wrapper: Wrapper, args: Sequence[str], depth: int) -> Iterator[s
     at, operands = 0, wrapper.operands
     while at < len(args):
         arg = args[at]
-        if arg in ("-S", "-c", "--split-string", "--command") and at + 1 < len(args):
-            yield from _in_shell(["-c", args[at + 1]], depth)
+        if _takes_script(wrapper, arg) and at + 1 < len(args):
+            yield from _in_script(args[at + 1], depth)
             at += 2
         elif arg.startswith("--"):
             if "=" not in arg and at + 1 < len(args):
                 yield program(args[at + 1])
             at += 1
         elif arg.startswith("-"):
-            at += 2 if arg[-1] in wrapper.valued else 1
+            at += 2 if _wants_value(wrapper, arg) else 1
         elif ASSIGNMENT.match(arg):
             at += 1
         elif operands:
             at, operands = at + 1, operands - 1
+        elif re.search(r"\s", arg):
+            yield from _in_script(arg, depth)  # watch, parallel and eval read it as a shell would
+            return
         else:
             yield from programs(arg, args[at + 1 :], depth)
             return
 
 
+def _takes_script(wrapper: Wrapper, arg: str) -> bool:
+    return arg in ("--split-string", "--command") or (arg in ("-S", "-c") and arg[1] in wrapper.valued)
+
+
+def _wants_value(wrapper: Wrapper, arg: str) -> bool:
+    """Whether a cluster's option with a value is its last letter: else the rest of the word is that (``-uroot``)."""
+    first = next((at for at, letter in enumerate(arg) if letter in wrapper.valued), None)
+    return first == len(arg) - 1
+
+
 def _entry_for(name: str, denied: Iterable[str]) -> str | None:
     """The entry of the list that names this program; ``mkfs`` also means ``mkfs.ext4``."""
-    return next((e for e in denied if name == program(e) or name.startswith(program(e) + ".")), None)
+    stem, _, ending = name.partition(".")
+    is_kind = ending not in SCRIPT_ENDINGS
+    return next((e for e in denied if program(e) == name or (is_kind and program(e) == stem)), None)
 
 
 def check(command: str, args: Sequence[str], policy: Execution) -> None:
