@@ -83,6 +83,10 @@ class JobTable:
         self._jobs[job_id] = Ending(info=job.info, reason=reason)
         return True
 
+    def is_ending(self, job_id: str) -> bool:
+        """Whether it was told to end."""
+        return isinstance(self._jobs.get(job_id), Ending)
+
     def gone(self, job_id: str, status: int, duration_ms: int) -> Outcome:
         """Its process is gone: ``status`` is an exit code, or minus a signal's number, as subprocess gives it."""
         job = self._jobs.pop(job_id)

@@ -94,12 +94,12 @@ class Execution(Service):
         super().startService()
         self._pool.start()
 
-    async def stopService(self) -> None:  # type: ignore[override] - Twisted waits for what maybeDeferred makes of it
+    async def stopService(self) -> None:  # Twisted waits for what maybeDeferred makes of it
         """End every job and wait until all are gone."""
         super().stopService()
-        for job_id in list(self._live):
-            self.cancel(job_id)
-        if self._live:
+        for info in self._table.infos():
+            self.cancel(info.job_id)
+        if len(self._table):
             self._all_gone = Deferred()
             await self._all_gone
         self._pool.stop()
@@ -128,13 +128,14 @@ class Execution(Service):
             job.group = await spawn(self._reactor, self._pool, self._command(request), job)
         except BaseException:
             self._table.dropped(info.job_id)
+            self._tell_if_all_gone()
             raise
         self._live[info.job_id] = job
         self._table.spawned(info.job_id, job.group.pid)
         timeout_ms = request.timeout if request.timeout is not None else policy.default_timeout
         job.timeout = self._reactor.callLater(timeout_ms / 1000, self._end, info.job_id, "timeout")
-        if not self.running:
-            self.cancel(info.job_id)
+        if self._table.is_ending(info.job_id):  # it was cancelled while it started
+            job.group.end()
         return job
 
     def _command(self, request: ExecuteRequest) -> Command:
@@ -188,8 +189,14 @@ class Execution(Service):
         if job.timeout is not None and job.timeout.active():
             job.timeout.cancel()
         self._live.pop(job.job_id, None)
-        job.sink.done(self._table.gone(job.job_id, status, duration_ms))
-        if not self._live and self._all_gone is not None:
+        outcome = self._table.gone(job.job_id, status, duration_ms)
+        try:
+            job.sink.done(outcome)
+        finally:
+            self._tell_if_all_gone()
+
+    def _tell_if_all_gone(self) -> None:
+        if not len(self._table) and self._all_gone is not None:
             done, self._all_gone = self._all_gone, None
             done.callback(None)
 

@@ -13,9 +13,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import psutil
 from attrs import frozen
 from twisted.internet import abstract, fdesc, main
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -25,6 +27,8 @@ from loopsy.wire.execution import KILL_GRACE_S
 
 READ_BYTES = 65536
 """The size of a Linux pipe: one read empties it."""
+STRAGGLER_S = 0.05
+"""Between looks at whether a group is gone whose leader and outputs are gone."""
 AFTER_KILL_S = 1.0
 """What escaped the group may still hold our pipes after KILL; so much later they are closed."""
 
@@ -116,6 +120,9 @@ class ProcessGroup:
         self._status: int | None = None
         self._over = False
         self._ending = False
+        self._killed = False
+        self._next_step: IDelayedCall | None = None
+        self._next_look: IDelayedCall | None = None
 
     def _adopt(self, popen: subprocess.Popen[bytes], pipes: Sequence[int]) -> None:
         self._popen, self.pid, self._open = popen, popen.pid, len(pipes)
@@ -136,7 +143,13 @@ class ProcessGroup:
     def _finish_if_over(self) -> None:
         if self._over or self._open or self._status is None or self._popen is None:
             return
+        if self._ending and not self._killed and _has_others(self.pid):
+            self._next_look = self._reactor.callLater(STRAGGLER_S, self._finish_if_over)
+            return
         self._over = True
+        for call in (self._next_step, self._next_look):
+            if call is not None and call.active():
+                call.cancel()
         self._popen.wait()
         self.receiver.ended(self._status)
 
@@ -158,27 +171,55 @@ class ProcessGroup:
             return
         self._ending = True
         self._signal(signal.SIGTERM)
-        self._reactor.callLater(KILL_GRACE_S, self.kill)
+        self._next_step = self._reactor.callLater(KILL_GRACE_S, self.kill)
 
     def kill(self) -> None:
         """KILL to the whole group, and no longer wait for its output than AFTER_KILL_S."""
-        if self._over:
+        if self._over or self._killed:
             return
-        self._ending = True
+        self._ending = self._killed = True
         self._signal(signal.SIGKILL)
         self.resume()
-        self._reactor.callLater(AFTER_KILL_S, self._close_outputs)
+        if self._next_step is not None and self._next_step.active():
+            self._next_step.cancel()
+        self._next_step = self._reactor.callLater(AFTER_KILL_S, self._close_outputs)
+        self._finish_if_over()
 
     def _signal(self, number: signal.Signals) -> None:
         try:
             os.killpg(self.pid, number)
-        except ProcessLookupError:
-            pass  # all of it is gone: the outputs will end by themselves
+        except (ProcessLookupError, PermissionError):
+            pass  # all of it is gone, or (by sudo) another user's: the outputs are closed in any case
 
     def _close_outputs(self) -> None:
         for output in self._outputs:
             if output.fileno() != -1:
                 output.close()
+
+
+def _has_others(group: int) -> bool:
+    """Whether the group has members beside its leader (who is not reaped yet, so that the id is still its own)."""
+    return any(pid != group and _group_of(pid) == group for pid in psutil.pids())
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return -1
+
+
+class Nobody(Receiver):
+    """For a process whose starter gave up while it was being started."""
+
+    def out(self, data: bytes) -> None:
+        """Throw it away."""
+
+    def err(self, data: bytes) -> None:
+        """Throw it away."""
+
+    def ended(self, status: int) -> None:
+        """Nobody asks."""
 
 
 def _start(command: Command, out: int, err: int) -> subprocess.Popen[bytes]:
@@ -201,6 +242,8 @@ def _why(command: Command, error: Exception) -> str:
         return f"{command.argv[0]!r} could not be started: {error}"
     if command.cwd is not None and error.filename == command.cwd:
         return f"cwd {command.cwd!r}: {(error.strerror or str(error)).lower()}"
+    if isinstance(error, PermissionError) and os.path.isdir(command.argv[0]):
+        return f"{command.argv[0]!r} could not be started: it is a directory"
     if isinstance(error, FileNotFoundError):
         return f"{command.argv[0]!r} was not found on that machine"
     return f"{command.argv[0]!r} could not be started: {(error.strerror or str(error)).lower()}"
@@ -236,11 +279,17 @@ def spawn(reactor: Reactor, pool: ThreadPool, command: Command, receiver: Receiv
     try:
         out_read, out_write, err_read, err_write = _two_pipes()
     except OSError as error:
-        raise CommandFailedToStart(f"{command.argv[0]!r} could not be started: {error.strerror}") from None
+        raise CommandFailedToStart(f"{command.argv[0]!r} could not be started: {str(error.strerror).lower()}") from None
 
     def adopt(popen: subprocess.Popen[bytes]) -> None:
+        given_up = started.called
+        if given_up:
+            group.receiver = Nobody()
         group._adopt(popen, (out_read, err_read))
-        started.callback(group)
+        if given_up:
+            group.end()
+        else:
+            started.callback(group)
 
     def live() -> int:
         try:
@@ -252,11 +301,12 @@ def spawn(reactor: Reactor, pool: ThreadPool, command: Command, receiver: Receiv
         return _wait(popen)
 
     def failed(failure: Failure) -> None:
-        if started.called:
+        if group.pid:
             failure.raiseException()
         os.close(out_read)
         os.close(err_read)
-        started.errback(failure)
+        if not started.called:
+            started.errback(failure)
 
     deferToThreadPool(reactor, pool, live).addCallbacks(group.exited, failed)
     return started
