@@ -273,7 +273,7 @@ def _subclasses(base: type[LoopsyError]) -> list[type[LoopsyError]]:
     return [base, *(c for sub in base.__subclasses__() for c in _subclasses(sub))]
 
 
-_BY_WIRE = {(c.code, c.status): c for c in reversed(_subclasses(LoopsyError))}
+_BY_WIRE = {(c.code, c.status): c for c in reversed(_subclasses(LoopsyError))} | {(9001, 500): InternalError}
 _BY_CODE = {c.code: c for c in reversed(_subclasses(LoopsyError))} | {9001: InternalError, 9003: InvalidRequest}
 
 

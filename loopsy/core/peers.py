@@ -1,7 +1,7 @@
 """The peer book: who is known, where, since when they answer, and who is meant by a word.
 
-A record's ``name`` is what *we* call it: the name its key is filed under. A peer's own ``hostname`` is only what it says,
-so a stranger who calls himself like one of ours never gets that one's key.
+A record's ``name`` is what *we* call it: the name its key is filed under. A peer's own ``hostname`` is only what it
+says, so a stranger who calls himself like one of ours never gets that one's key.
 
     unknown ──heard──▶ online ──missed × 3──▶ offline ──heard──▶ online
 """
@@ -177,8 +177,8 @@ class Book:
 def key_for(record: Record, book: Book, peer_keys: Mapping[str, str], allowed_keys: Mapping[str, str]) -> str | None:
     """The key that we present to this peer: its pair key, or (as existing installs do) the one it presents to us.
 
-    A peer without a name gets a key only if there is just one that no other peer in the book has a claim to: then it can
-    mean nobody else.
+    A peer without a name gets a key only if there is just one that no other peer in the book has a claim to: then it
+    can mean nobody else.
     """
     keys = {**allowed_keys, **peer_keys}
     if record.name is not None:

@@ -22,8 +22,8 @@ from loopsy.services.logs import DaemonLog
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
-from loopsy.store import identity, older
 from loopsy.store import context as context_table
+from loopsy.store import identity, older
 from loopsy.store import peers as peers_table
 from loopsy.store.audit import AuditLog
 from loopsy.store.database import Database

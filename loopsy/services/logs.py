@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import IO, cast
+
+from twisted.application.service import Service
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
@@ -12,7 +15,6 @@ from twisted.logger import (
     eventAsText,
     globalLogPublisher,
 )
-from twisted.application.service import Service
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
@@ -36,7 +38,7 @@ class DaemonLog(Service):
         self._settings = settings
         self._set_level()
         settings.when_changed(self._set_level)
-        self._observer = FilteringLogObserver(FileLogObserver(self._file, line), [self._levels])
+        self._observer = FilteringLogObserver(FileLogObserver(cast("IO[str]", self._file), line), [self._levels])
         globalLogPublisher.addObserver(self._observer)
 
     def _set_level(self) -> None:

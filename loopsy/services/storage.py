@@ -1,7 +1,7 @@
 """The database as a service: writes by group commit, reads at once.
 
-While one batch is being committed in the writer's thread, whatever else wants to be written gathers into the next. So one
-writer waits for one fsync, thirty-two writers also wait for about one, and nobody holds a lock.
+While one batch is being committed in the writer's thread, whatever else wants to be written gathers into the next. So
+one writer waits for one fsync, thirty-two writers also wait for about one, and nobody holds a lock.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Storage(Service):
             return
         batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
         self._busy = True
-        work = deferToThreadPool(self._reactor, self._thread, self._database.write, [operation for operation, _ in batch])
+        operations = [operation for operation, _ in batch]
+        work = deferToThreadPool(self._reactor, self._thread, self._database.write, operations)
         work.addBoth(self._committed, [done for _, done in batch])
 
     def _committed(self, outcome: list[Any] | Failure, waiters: list[Deferred[Any]]) -> None:
@@ -88,7 +89,7 @@ class Storage(Service):
         self._idle.append(waiter)
         return waiter
 
-    async def stopService(self) -> None:  # type: ignore[override] - Twisted waits for what maybeDeferred makes of it
+    async def stopService(self) -> None:  # Twisted waits for what maybeDeferred makes of it
         """Write what waits, stop the thread, close the database."""
         await self.flushed()
         super().stopService()

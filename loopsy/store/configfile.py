@@ -65,9 +65,9 @@ def change(path: Path, keys: Sequence[str], value: Any) -> None:
     yaml = _round_trip()
     try:
         document = yaml.load(text)
-    except Exception:
+    except Exception as error:
         config.parse(text, str(path))  # says where in our own words
-        raise
+        raise ConfigError(f"{path} can't be edited: {error}") from None
     document = {} if document is None else document
     _set(document, keys, value, path)
     out = io.StringIO()
@@ -78,9 +78,11 @@ def change(path: Path, keys: Sequence[str], value: Any) -> None:
 
 def _set(document: Any, keys: Sequence[str], value: Any, path: Path) -> None:
     section = document
-    for key in keys[:-1]:
+    for at, key in enumerate(keys):
         if not isinstance(section, dict):
-            raise ConfigError(f"{path}: {key} can't be set: its section holds something else")
+            raise ConfigError(f"{path}: {'.'.join(keys)} can't be set: {'.'.join(keys[:at]) or 'it'} is no section")
+        if at == len(keys) - 1:
+            break
         if section.get(key) is None:
             section[key] = {}
         section = section[key]

@@ -1,7 +1,7 @@
 """Taking over what an existing Loopsy 1.x data directory holds: ``context.json`` and ``peers.json``, once.
 
-Both may be a list of objects, an object of them by key, a list of ``[key, object]`` pairs, or any of these under a single
-name (``entries``, ``peers``). The files stay, renamed to ``*.imported``.
+Both may be a list of objects, an object of them by key, a list of ``[key, object]`` pairs, or any of these under a
+single name (``entries``, ``peers``). The files stay, renamed to ``*.imported``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def objects(value: object, wrapper: str, key_field: str) -> Iterator[Mapping[str
     """Each object in any of the shapes; one that stands under a key gets that key as its ``key_field``."""
     if isinstance(value, dict) and isinstance(value.get(wrapper), dict | list) and len(value) <= 2:
         value = value[wrapper]
-    pairs = value.items() if isinstance(value, dict) else [(None, item) for item in value or ()]  # type: ignore[attr-defined]
+    if not isinstance(value, dict | list | None):
+        raise InvalidRequest("the file must hold a list or an object")
+    pairs = value.items() if isinstance(value, dict) else [(None, item) for item in value or ()]
     for key, item in pairs:
         if isinstance(item, list) and len(item) == 2:
             key, item = item

@@ -24,7 +24,10 @@ class PidFile:
 
         :raises DataDirError: another daemon holds it.
         """
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        except OSError as error:
+            raise DataDirError(f"{self._path} can't be used: {error.strerror}") from None
         if not try_lock(descriptor):
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
