@@ -6,18 +6,22 @@ Twisted's Agent streams both ways by itself; see docs/decisions for why nothing 
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, TypeVar
 
 from attrs import frozen
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
+from zope.interface import implementer
 
 from loopsy.client.bodies import BytesBody
 from loopsy.errors import LoopsyError, PeerTimeout, PeerUnreachable, from_wire
@@ -25,8 +29,8 @@ from loopsy.wire import codec, urls
 from loopsy.wire.peers import NodeIdentity
 from loopsy.wire.status import Health
 
-CONNECT_S = 5.0
-IDLE_S = 50.0
+CONNECT_S = 5
+IDLE_S = 50
 """Below the 60 s after which a daemon closes an idle connection, so that we never write into one being closed."""
 ANSWER_S = 10.0
 """For small questions (health, handshake); forwarded requests may take as long as they like."""
@@ -53,6 +57,29 @@ class Target:
         return f"http://{host}:{self.port}"
 
 
+class _Quiet(_HTTP11ClientFactory):
+    noisy = False
+
+
+@implementer(IAgentEndpointFactory)
+@frozen
+class _Endpoints:
+    """An address is connected to at once; HostnameEndpoint would wait 0.3 s to tell that it refuses."""
+
+    reactor: Any
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """Where to connect for ``uri``."""
+        host = uri.host.decode("ascii").strip("[]")
+        kind: Any = HostnameEndpoint
+        if isIPAddress(host):
+            kind = TCP4ClientEndpoint
+        elif isIPv6Address(host):
+            kind = TCP6ClientEndpoint
+        endpoint: IStreamClientEndpoint = kind(self.reactor, host, uri.port, timeout=CONNECT_S)
+        return endpoint
+
+
 class PeerClient:
     """Requests to peers."""
 
@@ -61,8 +88,8 @@ class PeerClient:
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = CONNECTIONS
         self._pool.cachedConnectionTimeout = IDLE_S
-        tcp: IReactorTCP = reactor
-        self._agent = Agent(tcp, pool=self._pool, connectTimeout=CONNECT_S)
+        self._pool._factory = _Quiet  # a line in the log for each connection tells nobody anything
+        self._agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor), self._pool)
 
     async def request(
         self, target: Target, method: bytes, path: str, headers: Headers, body: IBodyProducer | None = None
@@ -141,8 +168,14 @@ def unreachable(target: Target, error: Exception) -> LoopsyError:
     if isinstance(cause, ConnectTimeout):
         return PeerTimeout(f"{where} did not answer within {CONNECT_S:g} s", hint=REACH_HINT)
     if isinstance(cause, ConnectError):
-        return PeerUnreachable(f"{where} can't be reached: {str(cause).rstrip('.').lower()}", hint=REACH_HINT)
+        return PeerUnreachable(f"{where} can't be reached: {in_words(cause)}", hint=REACH_HINT)
     return PeerUnreachable(f"the connection to {where} broke: {str(cause).rstrip('.').lower() or type(cause).__name__}")
+
+
+def in_words(error: ConnectError) -> str:
+    """What the operating system said."""
+    number = error.osError
+    return os.strerror(number).lower() if isinstance(number, int) else str(error).rstrip(".").lower()
 
 
 REACH_HINT = "is its daemon running there (loopsy status), and does a firewall let its port through?"

@@ -68,7 +68,7 @@ class BodyStream:
         self._waiting.append(data)
         self._held += len(data)
         if self._held > HIGH_WATER:
-            self._request.transport.pauseProducing()
+            self._request.channel.transport.pauseProducing()
 
     def end(self) -> None:
         """That was all."""
@@ -86,7 +86,7 @@ class BodyStream:
         """Nobody wants the rest."""
         self._discarding = True
         self._waiting.clear()
-        self._request.transport.resumeProducing()
+        self._request.channel.transport.resumeProducing()
 
     # -- for Agent
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
@@ -104,7 +104,7 @@ class BodyStream:
             self._held -= len(data)
             self._consumer.write(data)
         if not self._waiting and not self._paused:
-            self._request.transport.resumeProducing()
+            self._request.channel.transport.resumeProducing()
         self._complete()
 
     def _complete(self) -> None:
@@ -114,7 +114,7 @@ class BodyStream:
     def pauseProducing(self) -> None:
         """The consumer is full."""
         self._paused = True
-        self._request.transport.pauseProducing()
+        self._request.channel.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The consumer takes more."""

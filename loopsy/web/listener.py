@@ -17,7 +17,7 @@ from loopsy.web.gateway import GatewayArea
 from loopsy.web.openapi import OpenApiArea
 from loopsy.web.peers import PeersArea
 from loopsy.web.request import JSON_LIMIT
-from loopsy.web.routes import Table
+from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
 from loopsy.web.status import StatusArea
 
@@ -27,11 +27,10 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def table(daemon: Daemon) -> Table:
     """Every route of the daemon."""
-    areas = [
+    areas: list[Area] = [
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
     ]  # fmt: skip
-    openapi = OpenApiArea(areas)
-    return Table([*areas, openapi])
+    return Table([*areas, OpenApiArea(areas)])
 
 
 class Listener(Service):
@@ -59,7 +58,7 @@ class Listener(Service):
         super().startService()
         self.log.info("listening on {hosts}, port {port}", hosts=", ".join(self._hosts), port=self._port)
 
-    async def stopService(self) -> None:  # type: ignore[override] - Twisted waits for what maybeDeferred makes of it
+    async def stopService(self) -> None:  # our parent awaits it
         """Take no new connections."""
         super().stopService()
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])

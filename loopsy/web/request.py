@@ -73,6 +73,7 @@ class EdgeRequest(server.Request):
     """One request and its answer."""
 
     _log = Logger()
+    channel: Any
 
     def __init__(self, channel: Any, queued: Any = None) -> None:
         super().__init__(channel)
@@ -192,7 +193,7 @@ class EdgeRequest(server.Request):
         assert self._admission is not None  # a refused request does not get here
         takes = self._admission.match.bound.route.takes
         try:
-            body = data if takes in (None, Raw) else codec.parse_bytes(takes, data)  # type: ignore[arg-type]
+            body = data if takes in (None, Raw) else codec.parse_bytes(takes, data)
         except LoopsyError as error:
             self._send_error(error)
             return
@@ -274,7 +275,7 @@ class EdgeRequest(server.Request):
         self.finish()
 
     def _write_whole(self, status: int, body: bytes) -> None:
-        """The common answer in one piece: a Headers object, built and taken apart again, would cost as much as the rest."""
+        """The common answer in one piece: to build a Headers object and take it apart would cost as much as the rest."""
         self.setResponseCode(status)
         self.startedWriting = 1
         self.sentLength = len(body)

@@ -6,7 +6,8 @@
         @routes.declare("GET", urls.CONTEXT_ENTRY, access=Scoped(Scope.CONTEXT), answers=Entry)
         def get(self, call: Call[None], key: str) -> Entry: ...
 
-A function that needs to wait is ``async def``; one that doesn't is a plain function, which saves it a Deferred. Klein holds the rules and calls the functions; ``loopsy.web.edge`` matches and answers (docs/decisions/003).
+A function that needs to wait is ``async def``; one that doesn't is a plain function, which saves it a Deferred. Klein
+holds the rules and calls the functions; ``loopsy.web.edge`` matches and answers (docs/decisions/003).
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ class Channel(http.HTTPChannel):
             b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
             b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         )
+        assert self.transport is not None
         self.transport.write(head + body)
         self.loseConnection()
 
@@ -42,17 +43,13 @@ class Channel(http.HTTPChannel):
 class Site(server.Site):
     """Every request goes to the Edge; there is no resource tree."""
 
-    requestFactory = EdgeRequest
-    protocol = Channel
+    requestFactory = EdgeRequest  # type: ignore[assignment]
+    protocol = Channel  # type: ignore[assignment]
 
     def __init__(self, reactor: Any, edge: Edge, json_limit: int) -> None:
         super().__init__(Resource(), timeout=IDLE_S, parsePOSTFormSubmission=False, reactor=reactor)
         self.edge = edge
         self.json_limit = json_limit
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A channel for a new connection."""
-        return super().buildProtocol(addr)
 
     def log(self, request: http.Request) -> None:
         """The audit log has it."""

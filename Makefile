@@ -1,0 +1,43 @@
+# The verbs of this project. Everything they need is installed by themselves, into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check unit bench bench-tools dist clean
+.DEFAULT_GOAL := check
+
+$(READY): setup.cfg pyproject.toml loopsy/_version.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip setuptools wheel
+	@# compat: twistd finds plugins by looking into directories, which setuptools' newer import hook hides
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]'
+	@touch $@
+
+demo: $(READY) ## two daemons on this machine, and the main job between them
+	@$(BIN)/python -m loopsy.testing.demo
+
+check: $(READY) ## lint, types, import contracts, unit tests
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest --ignore tests/integration
+
+test: check ## all of it, with the real daemon and the real command
+	$(BIN)/pytest tests/integration
+
+unit: $(READY)
+	$(BIN)/pytest --ignore tests/integration
+
+bench: $(READY) bench-tools ## speed and memory, beside what you would use instead
+	$(BIN)/python -m bench
+
+bench-tools:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v wrk && test -x /usr/sbin/sshd && command -v rsync; } >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server openssh-client rsync wrk >/dev/null; fi
+
+dist: $(READY) ## a wheel and a source archive in dist/
+	$(BIN)/python -m build --outdir dist .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis test-artefacts
