@@ -23,9 +23,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are ours, so that they look like all others."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            **{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options}
-        )
+        super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line.

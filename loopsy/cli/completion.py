@@ -22,8 +22,8 @@ def fill(parser: arguments.Parser, name: str) -> None:
     arguments.describe(
         parser,
         "Print the set-up that lets your shell complete loopsy's commands, options and peers.",
-        "bash:  eval \"$(loopsy completion bash)\"                        # in ~/.bashrc\n"
-        "zsh:   eval \"$(loopsy completion zsh)\"                         # in ~/.zshrc, behind compinit\n"
+        'bash:  eval "$(loopsy completion bash)"                        # in ~/.bashrc\n'
+        'zsh:   eval "$(loopsy completion zsh)"                         # in ~/.zshrc, behind compinit\n'
         "fish:  loopsy completion fish > ~/.config/fish/completions/loopsy.fish",
         completion,
     )
@@ -32,9 +32,9 @@ def fill(parser: arguments.Parser, name: str) -> None:
 
 def completion(args: argparse.Namespace) -> int:
     """Print the shell's code."""
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    print(argcomplete.shellcode(["loopsy"], shell=args.shell))
+    print(shellcode(["loopsy"], shell=args.shell))
     return 0
 
 

@@ -136,10 +136,8 @@ def key_header(option: str | None, peer: str | None) -> dict[str, str]:
     return {PEER_KEY: key}
 
 
-# -- three ways to run --------------------------------------------------------------------------------------------------
-def detach(
-    daemon: LocalDaemon, peer: str | None, body: dict[str, Any], headers: dict[str, str], as_json: bool
-) -> int:
+# -- three ways to run ------------------------------------------------------------------------------------------------
+def detach(daemon: LocalDaemon, peer: str | None, body: dict[str, Any], headers: dict[str, str], as_json: bool) -> int:
     """Start it, print its job id, and leave it running."""
     path = urls.on_peer(urls.EXECUTE_STREAM, peer)
     asked = {**body, "detach": True, "encoding": "base64"}
@@ -270,7 +268,7 @@ class RemoteRun:
             raise SystemExit(BY_SIGNAL + number) from None
 
 
-# -- what comes ---------------------------------------------------------------------------------------------------------
+# -- what comes -------------------------------------------------------------------------------------------------------
 def exit_status(result: dict[str, Any]) -> int:
     """Our exit status for how a command ended (an Outcome or ExecuteResult of the wire)."""
     if result.get("reason") == "timeout":

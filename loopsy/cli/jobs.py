@@ -35,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     if args.peer_or_cancel == "cancel":
         return cancel(args)
     if args.job_id is not None:
-        raise UsageError(f"unexpected: {args.job_id}", hint="to cancel a job: loopsy jobs cancel <job id> [--peer PEER]")
+        raise UsageError(
+            f"unexpected: {args.job_id}", hint="to cancel a job: loopsy jobs cancel <job id> [--peer PEER]"
+        )
     return show(args)
 
 

@@ -1,9 +1,9 @@
 """One HTTP request over one connection, blocking, for commands that speak to their own machine's daemon.
 
-Why not ``http.client``: importing it (with ``email`` and ``ssl`` behind it) costs about 25 ms, twice the start of Python
-itself and half of what ``loopsy exec kai true`` may take; this needs ``socket`` alone. It can be small since it only ever
-speaks to our own daemon on loopback: a request goes out as HTTP/1.0 with ``Connection: close``, so the answer is never
-chunked and ends by its Content-Length or with the connection.
+Why not ``http.client``: importing it (with ``email`` and ``ssl`` behind it) costs about 25 ms, twice the start of
+Python itself and half of what ``loopsy exec kai true`` may take; this needs ``socket`` alone. It can be small since it
+only ever speaks to our own daemon on loopback: a request goes out as HTTP/1.0 with ``Connection: close``, so the answer
+is never chunked and ends by its Content-Length or with the connection.
 """
 
 from __future__ import annotations
@@ -55,12 +55,7 @@ class Response:
             piece = b""
 
     def _receive(self) -> bytes:
-        try:
-            piece = self._connection.recv(PIECE)
-        except TimeoutError:
-            raise ConnectionBroken("the daemon did not answer in time") from None
-        except OSError as error:
-            raise ConnectionBroken(f"the connection to the daemon broke: {_words(error)}") from None
+        piece = _receive(self._connection)
         if not piece and self._left:
             raise ConnectionBroken(f"the answer was cut: {self._left} bytes of it are missing")
         return piece
@@ -170,12 +165,16 @@ def _read_head(connection: socket.socket) -> Response:
 
 
 def _receive_head(connection: socket.socket) -> bytes:
+    piece = _receive(connection)
+    if not piece:
+        raise ConnectionBroken("the daemon closed the connection without an answer")
+    return piece
+
+
+def _receive(connection: socket.socket) -> bytes:
     try:
-        piece = connection.recv(PIECE)
+        return connection.recv(PIECE)
     except TimeoutError:
         raise ConnectionBroken("the daemon did not answer in time") from None
     except OSError as error:
         raise ConnectionBroken(f"the connection to the daemon broke: {_words(error)}") from None
-    if not piece:
-        raise ConnectionBroken("the daemon closed the connection without an answer")
-    return piece

@@ -133,7 +133,7 @@ def _refusal(response: Response, path: str) -> LoopsyError:
     return error
 
 
-# -- the config file, as far as a client needs it -----------------------------------------------------------------------
+# -- the config file, as far as a client needs it ---------------------------------------------------------------------
 def read_endpoint(layout: Layout) -> Endpoint:
     """Where the daemon of a data directory listens.
 
@@ -176,7 +176,6 @@ def _exact(text: str, source: str) -> Endpoint:
 
 
 def loopback(host: str) -> str:
-    """The loopback address under which a daemon that listens on ``host`` is reached from its own machine."""
-    if ":" in host:
-        return "::1"
-    return host if host.startswith("127.") else "127.0.0.1"
+    """The loopback address under which a daemon that listens on ``host`` is reached from its own machine: it listens on
+    127.0.0.1 whatever ``server.host`` says, unless that is an IPv6 address that stands for loopback already."""
+    return "::1" if host in ("::", "::1") else "127.0.0.1"
