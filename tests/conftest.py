@@ -1,0 +1,44 @@
+"""What holds for every test: it leaves no timer in the reactor and no process behind."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from hypothesis import settings
+
+settings.register_profile("quick", max_examples=60, deadline=None)
+settings.register_profile("thorough", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind() -> Iterator[None]:
+    from twisted.internet import reactor
+
+    calls_before = set(reactor.getDelayedCalls())  # type: ignore[attr-defined]
+    children_before = {child.pid for child in psutil.Process().children(recursive=True)}
+    yield
+    calls = [call for call in reactor.getDelayedCalls() if call not in calls_before]  # type: ignore[attr-defined]
+    children = [c for c in psutil.Process().children(recursive=True) if c.pid not in children_before]
+    for call in calls:
+        call.cancel()
+    for child in children:
+        child.kill()
+    assert not calls, f"the test left timers in the reactor: {calls}"
+    assert not children, f"the test left processes behind: {children}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Laws without I/O run outside the reactor. (pytest-twisted would wrap a parametrised one anew for each parameter, on
+    top of the last, and fail at the second.)"""
+    law = getattr(pyfuncitem.obj, "hypothesis", None)
+    if law is None or inspect.iscoroutinefunction(law.inner_test):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    pyfuncitem.obj(**{name: value for name, value in pyfuncitem.funcargs.items() if name in names})
+    return True
