@@ -41,6 +41,11 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "systemd-run": Wrapper("HMptuE"), "caffeinate": Wrapper("tw"), "busybox": PLAIN, "toybox": PLAIN, "winpty": PLAIN,
     "then": PLAIN, "do": PLAIN, "else": PLAIN, "if": PLAIN, "while": PLAIN, "until": PLAIN, "!": PLAIN,
 }  # fmt: skip
+VALUED = frozenset((
+    "--user", "--group", "--chdir", "--prompt", "--host", "--unset", "--adjustment", "--signal", "--kill-after",
+    "--max-args", "--max-procs", "--delimiter", "--arg-file", "--interval", "--class", "--classdata", "--timeout",
+))  # fmt: skip
+"""Long options that take the next word as their value, whichever wrapper they belong to."""
 SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "cmd", "powershell", "pwsh"))
 SHELL_SCRIPT = re.compile(r"/c|--?command|-[a-z]{0,5}c[a-z]{0,5}")
 """The option behind which a shell's script stands, alone or among other letters (``-lc``)."""
@@ -104,8 +109,9 @@ def _words(script: str) -> list[str]:
 def _in_find(args: Sequence[str], depth: int) -> Iterator[str]:
     """Each action's words reach to the next action at most, so that none is looked at twice."""
     starts = [at + 1 for at, arg in enumerate(args[:-1]) if arg in FIND_ACTIONS]
-    for start, following in zip(starts, [*starts[1:], len(args) + 1], strict=True):
-        yield from programs(args[start], args[start + 1 : following - 1], depth)
+    ends = [*(start - 1 for start in starts[1:]), len(args)]
+    for start, end in zip(starts, ends, strict=False):
+        yield from programs(args[start], args[start + 1 : end], depth)
 
 
 def _in_wrapper(wrapper: Wrapper, args: Sequence[str], depth: int) -> Iterator[str]:
@@ -116,6 +122,8 @@ def _in_wrapper(wrapper: Wrapper, args: Sequence[str], depth: int) -> Iterator[s
         arg = args[at]
         if _takes_script(wrapper, arg) and at + 1 < len(args):
             yield from _in_script(args[at + 1], depth)
+            at += 2
+        elif arg in VALUED:
             at += 2
         elif arg.startswith("--"):
             if "=" not in arg and at + 1 < len(args):
