@@ -1,0 +1,86 @@
+"""The life of a job, as transcripts."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopsy.core.execution import Ending, JobTable, Running, Starting, outcome
+from loopsy.errors import JobNotFound, TooManyJobs
+from loopsy.wire.execution import JobInfo, Outcome
+
+
+def info(job_id: str) -> JobInfo:
+    return JobInfo(job_id=job_id, command="make", args=(), started_at=1, from_node_id="n")
+
+
+def table(*job_ids: str) -> JobTable:
+    made = JobTable()
+    for job_id in job_ids:
+        made.admit(info(job_id), 10)
+    return made
+
+
+def test_a_job_starts_runs_and_is_gone() -> None:
+    jobs = table("a")
+    assert jobs.get("a") == Starting(info=info("a"))
+    jobs.spawned("a", 42)
+    assert isinstance(jobs.get("a"), Running)
+    assert jobs.infos()[0].pid == 42
+    assert jobs.gone("a", 0, 5) == Outcome(exit_code=0, duration=5)
+    assert (len(jobs), jobs.total) == (0, 1)
+    with pytest.raises(JobNotFound, match="no job a runs here"):
+        jobs.get("a")
+
+
+def test_the_first_reason_to_end_stays() -> None:
+    jobs = table("a")
+    jobs.spawned("a", 42)
+    assert jobs.end("a", "timeout")
+    assert not jobs.end("a", "cancelled")
+    assert jobs.is_ending("a")
+    assert jobs.gone("a", -15, 5) == Outcome(
+        exit_code=None, signal="SIGTERM", killed=True, reason="timeout", duration=5
+    )
+
+
+def test_a_job_cancelled_while_it_starts_is_still_ending_once_it_runs() -> None:
+    jobs = table("a")
+    jobs.end("a", "cancelled")
+    jobs.spawned("a", 42)
+    assert isinstance(jobs.get("a"), Ending)
+    assert jobs.infos()[0].pid == 42
+
+
+def test_a_job_counts_from_its_start_until_it_is_gone() -> None:
+    jobs = table("a")
+    with pytest.raises(TooManyJobs, match=r"1 jobs run here already \(execution\.maxConcurrent: 1\)"):
+        jobs.admit(info("b"), 1)
+    jobs.dropped("a")
+    jobs.admit(info("b"), 1)
+    jobs.spawned("b", 1)
+    jobs.end("b", "cancelled")
+    with pytest.raises(TooManyJobs):
+        jobs.admit(info("c"), 1)
+    jobs.gone("b", 0, 0)
+    jobs.admit(info("c"), 1)
+
+
+def test_an_unknown_job_cannot_be_ended() -> None:
+    with pytest.raises(JobNotFound):
+        table().end("x", "cancelled")
+
+
+@given(st.integers(-64, 255).filter(lambda s: s != 0))
+def test_a_status_is_an_exit_code_or_a_signal_never_both(status: int) -> None:
+    found = outcome(status, 1, None)
+    assert (found.exit_code is None) == (found.signal is not None) == found.killed == (status < 0)
+
+
+def test_a_job_that_exits_by_itself_when_told_to_end_keeps_its_code() -> None:
+    assert outcome(3, 1, "cancelled") == Outcome(exit_code=3, killed=True, reason="cancelled", duration=1)
+    assert outcome(-signal.SIGKILL, 1, None).signal == "SIGKILL"
+    assert outcome(-63, 1, None).signal == "SIG63"
