@@ -19,11 +19,41 @@ Run = Callable[[argparse.Namespace], int]
 """A command: takes its options, returns its exit status."""
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal. Argparse makes a formatter for every argument that is added, and without a width
+    each asks ``shutil``, whose import (with every compression module) would take 5 ms of each command."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    try:
+        return min(os.get_terminal_size(1).columns, 120)
+    except OSError:
+        return 100
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are ours, so that they look like all others."""
 
+    split: Callable[[list[str]], tuple[list[str], list[str]]] | None = None
+    """Divides the words into those to be parsed and ``args.command``, for a command that takes another one."""
+
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+        super().__init__(**{"allow_abbrev": False, "formatter_class": Formatter, **options})
+
+    def parse_words(self, words: list[str]) -> argparse.Namespace:
+        """The options that the words say.
+
+        :raises UsageError: they can't be understood.
+        """
+        if self.split is None:
+            return self.parse_args(words)
+        own, command = self.split(words)
+        args = self.parse_args(own)
+        args.command = command
+        return args
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line.

@@ -52,6 +52,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
     )
     parser.usage = "loopsy exec [options] <peer> [--] <command> [argument …]"
     parser.set_defaults(failed=FAILED)
+    parser.split = split
     arguments.complete_peers(
         parser.add_argument("peer", help="a name, a node id, or address[:port]; . is this machine")
     )
@@ -75,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
 
     :raises LoopsyError: it could not be started, or the connection was lost.
     """
-    args = take_options(args)
+    if not args.command:
+        raise UsageError(f"what should run on {args.peer}?", hint=f"loopsy exec {args.peer} <command> [argument …]")
     peer = arguments.peer_of(args.peer)
     body, headers = request_body(args), key_header(args.key, peer)
     daemon = arguments.daemon_of(args)
@@ -86,25 +88,25 @@ def run(args: argparse.Namespace) -> int:
     return RemoteRun(daemon, peer, args.peer, args.timeout).follow(body, headers)
 
 
-def take_options(args: argparse.Namespace) -> argparse.Namespace:
-    """Options between the peer and the command (``exec kai --timeout 5 -- make``) are ours: no program's name starts
-    with a dash. The command begins at the first other word, or behind ``--``.
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Our own words (options and the peer), and the command's.
 
-    :raises UsageError: there is no command.
+    Options may also stand between the peer and the command (``exec kai --timeout 5 make``): no program's name starts
+    with a dash. The command begins at the second other word, or behind ``--``. Argparse has no words for this, and
+    what it makes of ``--`` differs between versions of Python.
     """
-    words: list[str] = args.command
-    at = 0
-    while at < len(words) and words[at].startswith("-") and words[at] != "--":
-        at += 2 if words[at] in VALUED else 1
-    if at:
-        from loopsy.cli.main import parser_of
-
-        parser_of("exec").parse_args([*words[:at], args.peer, *words[at:]], args)
-        words = args.command
-    args.command = words[1:] if words[:1] == ["--"] else words
-    if not args.command:
-        raise UsageError(f"what should run on {args.peer}?", hint=f"loopsy exec {args.peer} <command> [argument …]")
-    return args
+    at, has_peer = 0, False
+    while at < len(words):
+        word = words[at]
+        if word == "--" and has_peer:
+            return words[:at], words[at + 1 :]
+        if word.startswith("-"):
+            at += 2 if word in VALUED else 1
+        elif has_peer:
+            return words[:at], words[at:]
+        else:
+            at, has_peer = at + 1, True
+    return words, []
 
 
 def request_body(args: argparse.Namespace) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def run(words: list[str]) -> int:
         return 0 if words else USAGE
     if words[0] in ("-V", "--version"):
         words[0] = "version"
-    args = parser_of(words[0]).parse_args(words[1:])
+    args = parser_of(words[0]).parse_words(words[1:])
     if directory is not None and not hasattr(args, "data_dir"):
         args.data_dir = directory
     try:

@@ -7,22 +7,21 @@ sequences, so none gets through.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters (C0, DEL, C1), half characters, and those that turn the direction of writing."""
-
 
 def clean(value: object) -> str:
-    """Text without what a terminal would obey; such a character is shown as its escape, ``\\x1b``."""
-    return UNSAFE.sub(_escaped, str(value))
+    """Text without what a terminal would obey (control characters, those that turn the direction of writing, half
+    characters); such a one is shown as its escape, ``\\x1b``."""
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(ord(c)) for c in text)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    number = ord(found.group())
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+def _escape(number: int) -> str:
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def print_json(value: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -147,24 +148,50 @@ def read_endpoint(layout: Layout) -> Endpoint:
         raise ConfigError(f"{layout.config}: not UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise DataDirError(f"{layout.config} can't be read: {(error.strerror or str(error)).lower()}") from None
-    return _quick(text) or _exact(text, str(layout.config))
+    return glance(text) or _exact(text, str(layout.config))
 
 
-def _quick(text: str) -> Endpoint | None:
-    """Just the three values, if they are as ``loopsy init`` writes them; None: look closely."""
-    import yaml
+# What a config file's line may be for ``glance``: a key, an item, or a comment, whole in itself, so that no line can
+# mean something else because of another (block scalars, anchors, flow maps, text over several lines).
+_WORD = r"[\w./~](?:[\w./~+@=()-]|:(?=\S))*"
+_SCALAR = rf"""(?:"[^"\\]*"|'[^']*'|{_WORD}(?: {_WORD})*)"""
+_LIST = rf"\[(?:{_SCALAR}(?:, ?{_SCALAR})*)?\]"
+_LINE = rf"( *)(- )*(?:([\w.-]+):(?: +({_SCALAR}|{_LIST}|{{}}))?|(?<=- ){_SCALAR})? *(?:(?:(?<= )|(?<![^\n]))#.*)?"
 
-    try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-        server, auth = document.get("server") or {}, document["auth"]
-        port, host, key = server.get("port", DEFAULT_PORT), server.get("host", ""), auth["apiKey"]
-    except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError):
+
+def glance(text: str) -> Endpoint | None:
+    """The endpoint in a file of the plain shape that ``loopsy init`` writes; None: it takes a real reader.
+
+    Importing PyYAML costs as much as starting Python does, for three values. This reads only what has one meaning, line
+    by line; a test holds it to the real reader's results.
+    """
+    found: dict[tuple[str, str], str] = {}
+    section, indent = "", 0
+    for line in text.split("\n"):
+        match = re.fullmatch(_LINE, line)
+        if match is None:
+            return None
+        spaces, item, key, value = len(match[1]), match[2], match[3], match[4] or ""
+        if key is None or item:
+            continue
+        if spaces == 0:
+            section, indent, place = key, 0, ("", key)
+        else:
+            indent = indent or spaces
+            place = (section, key if spaces == indent else "")
+        if place in found and place[1]:
+            return None
+        found[place] = value
+    return _plain_endpoint(found)
+
+
+def _plain_endpoint(found: Mapping[tuple[str, str], str]) -> Endpoint | None:
+    port, host = found.get(("server", "port"), str(DEFAULT_PORT)), found.get(("server", "host"), "").strip("\"'")
+    key = found.get(("auth", "apiKey"), "").strip("\"'")
+    sections_only = all(found.get(("", name), "") in ("", "{}") for name in ("server", "auth"))
+    if not sections_only or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65535:
         return None
-    if type(port) is not int or not 1 <= port <= 65535 or not isinstance(host, str):
-        return None
-    if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key or len(key) < 16:
-        return None
-    return Endpoint(loopback(host), port, key)
+    return Endpoint(loopback(host), int(port), key) if re.fullmatch("[!-~]{16,256}", key) else None
 
 
 def _exact(text: str, source: str) -> Endpoint:

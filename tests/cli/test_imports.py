@@ -1,0 +1,60 @@
+"""Start-up speed: the commands that people run in loops import nothing heavy."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loopsy.wire import frames
+from tests.cli.running import configured, environment
+from tests.cli.scripted import ScriptedDaemon, answer, stream
+
+FORBIDDEN = (
+    "attr", "attrs", "cattrs", "http.client", "email", "ssl", "twisted", "rich", "psutil", "ruamel", "subprocess",
+    "uuid", "asyncio", "logging", "shutil", "sqlite3", "importlib.metadata", "argcomplete", "yaml", "loopsy.config",
+    "loopsy.core", "loopsy.services", "loopsy.web", "concurrent", "urllib.request", "inspect", "dataclasses",
+)  # fmt: skip
+SCRIPT = """
+import json, sys
+from loopsy.cli.main import main
+status = main(sys.argv[1:])
+print("\\n" + json.dumps([status, sorted(sys.modules)]))
+"""
+EXIT = frames.encode(frames.EXIT, b'{"exitCode":0,"killed":false}')
+PLAIN = {
+    "nodeId": "n", "hostname": "leo", "version": "1.0.0", "uptime": 1.0, "peers": {"total": 0, "online": 0},
+    "jobs": {"active": 0, "total": 0}, "context": {"entries": 0}, "value": "v", "key": "k",
+}  # fmt: skip
+
+
+def modules_of(directory: Path, *words: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *words], capture_output=True, env=environment(directory), timeout=30, check=True
+    )
+    status, modules = json.loads(done.stdout.splitlines()[-1])
+    assert status == 0, done.stderr
+    return list(modules)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("exec", "kai", "true"), [stream(frames.CONTENT_TYPE, EXIT)]),
+        (("context", "get", "k"), [answer(200, PLAIN)]),
+        (("status",), [answer(200, PLAIN), answer(200, {"peers": []})]),
+    ],
+)
+def test_quick_commands_import_little(tmp_path: Path, words: tuple[str, ...], said: list[bytes]) -> None:
+    with ScriptedDaemon(answers=said) as scripted:
+        loaded = modules_of(configured(tmp_path, scripted.port), *words)
+    heavy = [name for name in loaded if any(name == bad or name.startswith(f"{bad}.") for bad in FORBIDDEN)]
+    assert not heavy, f"loopsy {words[0]} imports {heavy}: each costs start-up time of every call; import it lazily"
+
+
+def test_a_command_imports_its_own_family_only(tmp_path: Path) -> None:
+    with ScriptedDaemon(stream(frames.CONTENT_TYPE, EXIT)) as scripted:
+        loaded = modules_of(configured(tmp_path, scripted.port), "exec", "kai", "true")
+    families = {name for name in loaded if name.startswith("loopsy.cli.")}
+    assert families == {f"loopsy.cli.{name}" for name in ("main", "arguments", "render", "exec")}
