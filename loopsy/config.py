@@ -316,7 +316,7 @@ def parse(text: str, source: str = "config.yaml") -> Parsed:
 
     :raises ConfigError: it can't be used; names ``source``, the line, the key and what is allowed.
     """
-    node = _compose(text, source)
+    node = compose(text, source)
     warnings: list[str] = []
     place = Place(source)
     config: Config = Config() if node is None else _read_section(Config, node, place, warnings)
@@ -329,7 +329,11 @@ def parse(text: str, source: str = "config.yaml") -> Parsed:
     return Parsed(config, tuple(warnings))
 
 
-def _compose(text: str, source: str) -> Node:
+def compose(text: str, source: str) -> Node:
+    """The text as YAML nodes (None: it is empty), of bounded depth.
+
+    :raises ConfigError: it is not YAML.
+    """
     try:
         _check_depth(text, source)
         return yaml.compose(text, Loader)

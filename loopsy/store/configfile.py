@@ -62,11 +62,11 @@ def change(path: Path, keys: Sequence[str], value: Any) -> None:
     :raises ConfigError: the file, or what it would become, can't be used.
     """
     text = _read(path)
+    config.compose(text, str(path))  # says in our own words where it is not YAML; the next takes long to find that out
     yaml = _round_trip()
     try:
         document = yaml.load(text)
     except Exception as error:
-        config.parse(text, str(path))  # says where in our own words
         raise ConfigError(f"{path} can't be edited: {error}") from None
     document = {} if document is None else document
     _set(document, keys, value, path)
