@@ -1,0 +1,111 @@
+"""config.yaml on disk: single keys change, all else stays."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loopsy.errors import ConfigError
+from loopsy.store import configfile
+
+KEY = configfile.new_key()
+TEXT = f"""\
+# mine
+auth:
+  apiKey: {KEY}  # secret
+execution:
+    denylist: [rm,   dd]   # short
+unknown: kept
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text(TEXT)
+    return tmp_path / "config.yaml"
+
+
+def test_a_changed_key_leaves_comments_order_and_unknown_keys(path: Path) -> None:
+    configfile.change(path, ("server", "port"), 5)
+    configfile.change(path, ("auth", "allowedKeys", "kai"), KEY)
+    text = path.read_text()
+    for kept in ("# mine", "# secret", "# short", "unknown: kept", KEY):
+        assert kept in text
+    parsed = configfile.load(path).config
+    assert (parsed.server.port, parsed.auth.allowed_keys, parsed.execution.denylist) == (5, {"kai": KEY}, ("rm", "dd"))
+    assert path.stat().st_mode & 0o077 == 0
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
+
+
+@settings(max_examples=20)
+@given(st.dictionaries(NAMES, st.from_regex(r"[!-~]{16,40}", fullmatch=True), max_size=2))
+def test_any_name_and_key_is_read_back_as_it_was_set_and_gone_once_removed(keys: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "c.yaml"
+        configfile.create(path, {"auth": {"apiKey": KEY}})
+        before = configfile.load(path).config
+        for name, key in keys.items():
+            configfile.change(path, ("auth", "peerKeys", name), key)
+        assert configfile.load(path).config.auth.peer_keys == keys
+        for name in keys:
+            configfile.change(path, ("auth", "peerKeys", name), None)
+        assert configfile.load(path).config == before
+        assert [p.name for p in Path(directory).iterdir()] == ["c.yaml"]
+
+
+BAD: list[tuple[tuple[str, ...], Any, str]] = [
+    (("server", "port"), 0, "server.port must be"),
+    (("auth", "apiKey"), None, "auth.apiKey is missing"),
+    (("auth", "apiKey", "x"), "y", "auth.apiKey.x can't be set: auth.apiKey is no section"),
+    (("execution", "denylist", "x"), "y", "execution.denylist.x can't be set"),
+]
+
+
+@pytest.mark.parametrize(("keys", "value", "words"), BAD)
+def test_a_change_that_would_spoil_the_file_is_refused_and_the_file_stays(
+    path: Path, keys: tuple[str, ...], value: Any, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        configfile.change(path, keys, value)
+    assert path.read_text() == TEXT
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: 1\na: 2", "\0", "- x", "[" * 5000, "a: " + "[" * 5000 + "]" * 5000])
+def test_a_broken_file_is_never_replaced(path: Path, text: str) -> None:
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        configfile.change(path, ("server", "port"), 5)
+    assert path.read_text() == text
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no") as caught:
+        configfile.load(tmp_path / "none")
+    assert caught.value.hint == "make one with: loopsy init"
+    (tmp_path / "latin").write_bytes(b"# \xe9")
+    with pytest.raises(ConfigError, match=r"not UTF-8 \(byte 2\)"):
+        configfile.load(tmp_path / "latin")
+    with pytest.raises(ConfigError, match="can't be read"):
+        configfile.load(tmp_path)
+
+
+def test_a_first_file_replaces_none(path: Path) -> None:
+    with pytest.raises(FileExistsError):
+        configfile.create(path, {"auth": {"apiKey": KEY}})
+    assert path.read_text() == TEXT
+    with pytest.raises(ConfigError):
+        configfile.create(path, {"auth": {"apiKey": "short"}}, replace=True)
+    assert path.read_text() == TEXT
+
+
+def test_new_keys_are_64_hex_digits_and_never_the_same() -> None:
+    keys = {configfile.new_key() for _ in range(100)}
+    assert len(keys) == 100
+    assert all(len(key) == 64 and int(key, 16) >= 0 for key in keys)
