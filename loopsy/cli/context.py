@@ -23,7 +23,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
         "Share small values (up to 1 MiB) between machines.",
         "loopsy context set build/last 4711 --peer kai --ttl 1h\nloopsy context get build/last",
     )
-    actions = parser.add_subparsers(metavar="<set | get | list | delete | export | import>", required=True)
+    actions = parser.add_subparsers(metavar="<action>", required=True)
     for fill_one, word, text in (
         (_fill_set, "set", "set a value"),
         (_fill_get, "get", "print a value"),

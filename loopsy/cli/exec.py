@@ -95,18 +95,24 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
     with a dash. The command begins at the second other word, or behind ``--``. Argparse has no words for this, and
     what it makes of ``--`` differs between versions of Python.
     """
-    at, has_peer = 0, False
+    at = 0
+    options: list[str] = []
+    peer: list[str] = []
     while at < len(words):
         word = words[at]
-        if word == "--" and has_peer:
-            return words[:at], words[at + 1 :]
+        if word == "--" and peer:
+            at += 1
+            break
         if word.startswith("-"):
-            at += 2 if word in VALUED else 1
-        elif has_peer:
-            return words[:at], words[at:]
+            length = 2 if word in VALUED else 1
+            options += words[at : at + length]
+            at += length
+        elif peer:
+            break
         else:
-            at, has_peer = at + 1, True
-    return words, []
+            peer = [word]
+            at += 1
+    return options + peer, words[at:]
 
 
 def request_body(args: argparse.Namespace) -> dict[str, Any]:

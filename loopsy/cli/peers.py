@@ -16,7 +16,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
     """The parser of ``peers``."""
     arguments.describe(parser, "List the peers that this machine knows.", "loopsy peers\nloopsy peers --json", show)
     arguments.add_json(parser)
-    actions = parser.add_subparsers(metavar="[list | add | remove]", prog="loopsy peers")
+    actions = parser.add_subparsers(metavar="[<action>]", prog="loopsy peers")
     listing = actions.add_parser("list", help="list them")
     arguments.describe(listing, "List the peers that this machine knows.", "loopsy peers list --json", show)
     arguments.add_json(listing)

@@ -22,7 +22,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
     arguments.describe(
         parser, "Show this machine's own key, or make a new one.", "loopsy key show\nloopsy key generate"
     )
-    actions = parser.add_subparsers(metavar="<show | generate>", required=True)
+    actions = parser.add_subparsers(metavar="<action>", required=True)
     showing = actions.add_parser("show", help="print the key")
     arguments.describe(showing, "Print this machine's own key, alone.", "loopsy key show", show_key)
     arguments.add_json(showing)

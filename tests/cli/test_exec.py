@@ -32,7 +32,7 @@ def run(tmp_path: Path, said: bytes, *words: str, stdin: bytes = b""):  # type: 
     return done, scripted.requests
 
 
-# -- the command line -----------------------------------------------------------------------------------------------------
+# -- the command line -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("words", "command"),
     [
@@ -96,7 +96,7 @@ def test_bad_usage(tmp_path: Path, words: tuple[str, ...], status: int, said: st
     assert said in done.stderr.decode()
 
 
-# -- output and exit ----------------------------------------------------------------------------------------------------
+# -- output and exit --------------------------------------------------------------------------------------------------
 def test_output_is_passed_on_byte_for_byte(tmp_path: Path) -> None:
     data = bytes(range(256)) * 300
     said = framed(
@@ -152,7 +152,7 @@ def test_an_error_frame(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (255, b"loopsy: kai went away\n")
 
 
-# -- nodes that answer with events ----------------------------------------------------------------------------------------
+# -- nodes that answer with events ------------------------------------------------------------------------------------
 def events(*each: dict[str, object]) -> bytes:
     return stream("text/event-stream; charset=utf-8", *(sse.encode(event) for event in each), job_id="")
 
@@ -182,7 +182,7 @@ def test_an_error_event(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (255, b"loopsy: spawn ENOENT\n")
 
 
-# -- detached, and as JSON ------------------------------------------------------------------------------------------------
+# -- detached, and as JSON --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("said", [OK, events({"type": "stdout", "data": "x", "jobId": "job-1"})])
 def test_detached(tmp_path: Path, said: bytes) -> None:
     done, requests = run(tmp_path, said, "--detach", "kai", "sleep", "9")
@@ -197,7 +197,7 @@ def test_collected_as_json(tmp_path: Path) -> None:
     assert requests[0].startswith(b"POST /api/v1/peers/kai/execute HTTP")
 
 
-# -- interrupted ----------------------------------------------------------------------------------------------------------
+# -- interrupted ------------------------------------------------------------------------------------------------------
 class TwoTalks(ScriptedDaemon):
     """Streams until a second connection (the cancel) has been answered, then ends the stream with ``last``."""
 
@@ -259,8 +259,12 @@ def popen_into(directory: Path, into: int):  # type: ignore[no-untyped-def]
 
     try:
         return subprocess.run(
-            [*COMMAND, "exec", "kai", "x"], stdout=into, stderr=subprocess.PIPE, env=environment(directory), check=False,
+            [*COMMAND, "exec", "kai", "x"],
+            stdout=into,
+            stderr=subprocess.PIPE,
+            env=environment(directory),
+            check=False,
             timeout=20,
-        )  # fmt: skip
+        )
     finally:
         os.close(into)

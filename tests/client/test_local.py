@@ -28,7 +28,7 @@ def test_the_default_port_is_the_config_s() -> None:
     assert local.DEFAULT_PORT == config.DEFAULT_PORT
 
 
-# -- asking -------------------------------------------------------------------------------------------------------------
+# -- asking -----------------------------------------------------------------------------------------------------------
 def test_a_question_carries_key_host_and_json(tmp_path: Path) -> None:
     with ScriptedDaemon(answer(200, {"ok": 1})) as scripted:
         assert daemon_at(tmp_path, scripted.port).ask("PUT", "/api/v1/x", {"a": "ä"}) == {"ok": 1}
@@ -76,7 +76,7 @@ def test_what_is_not_json_is_a_broken_answer(tmp_path: Path) -> None:
         daemon_at(tmp_path, scripted.port).ask("GET", "/x")
 
 
-# -- the config -----------------------------------------------------------------------------------------------------------
+# -- the config -------------------------------------------------------------------------------------------------------
 def test_no_config(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         _ = LocalDaemon(tmp_path).endpoint
