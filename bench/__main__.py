@@ -15,7 +15,7 @@ from attrs import frozen
 
 from bench import rows_commands, rows_idle, rows_requests, rows_streams
 from bench.rig import Rig
-from bench.table import BenchError, Goal, Result, markdown
+from bench.table import BenchError, Result, markdown
 
 FAILURES = (BenchError, OSError, subprocess.SubprocessError)
 
@@ -78,7 +78,7 @@ def measured(row: Row) -> list[Result]:
                 print(f"  {' | '.join(result.cells())}", file=sys.stderr, flush=True)
     except FAILURES as error:
         print(f"  {error}", file=sys.stderr, flush=True)
-        results.append(Result(row=row.name, goal=Goal("≥", 0), remarks=str(error)))
+        results.append(Result(row=row.name, remarks=str(error)))
     return results
 
 

@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
 from attrs import field, frozen
 
 from bench.raw import ask
@@ -154,7 +155,7 @@ class Rig:
                 "manualPeers": [{"address": "127.0.0.1", "port": peer.port, "hostname": peer.name} for peer in peers],
             },
         }
-        (data_dir / "config.yaml").write_text(json.dumps(sections))  # JSON is YAML
+        (data_dir / "config.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
         argv = [*TWISTD, "loopsy", "--data-dir", str(data_dir)]
         served = self.serve(argv, name, port, "/api/v1/health")
         return Daemon(served.process, port, served.start_s, name, data_dir, key)

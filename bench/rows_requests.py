@@ -18,10 +18,10 @@ from bench.table import Result, at_least, at_most
 ENTRY = {"value": "x" * 100}
 LARGE = "x" * 100_000
 READERS, WRITERS, RUNNERS = 32, 8, 8
-GET_ROUNDS, PUT_ROUNDS, RUN_ROUNDS, PROBE_ROUNDS = 7, 9, 7, 5
-SPELL_S = 1.5
+GET_ROUNDS, PUT_ROUNDS, RUN_ROUNDS, PROBE_ROUNDS = 7, 7, 7, 4
+SPELL_S = 2
 """Of each measurement: long enough for some thousand answers, short enough that both of a pair see the same noise."""
-PROBE_S = 3.0
+PROBE_S = 3
 
 
 def context_get(rig: Rig) -> Iterator[Result]:

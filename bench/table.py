@@ -47,20 +47,22 @@ class Result:
     measured: str = "–"
     yardstick: str = "–"
     value: float | None = None
-    goal: Goal
+    goal: Goal | None = None
     older: str = "–"
     remarks: str = ""
 
     @property
     def ok(self) -> bool:
         """Measured, and within the goal."""
-        return self.value is not None and self.goal.met(self.value)
+        return self.value is not None and self.goal is not None and self.goal.met(self.value)
 
     def cells(self) -> Sequence[str]:
         """As they stand under HEADS."""
-        figure = "–" if self.value is None else f"{self.value:.3g} {self.goal.unit}"
-        verdict = "?" if self.value is None else "ok" if self.ok else "MISS"
-        return (self.row, self.measured, self.yardstick, figure, str(self.goal), verdict, self.older, self.remarks)
+        if self.value is None or self.goal is None:
+            figure, goal, verdict = "–", str(self.goal or "–"), "?"
+        else:
+            figure, goal, verdict = f"{self.value:.3g} {self.goal.unit}", str(self.goal), "ok" if self.ok else "MISS"
+        return (self.row, self.measured, self.yardstick, figure, goal, verdict, self.older, self.remarks)
 
 
 def markdown(results: Iterable[Result]) -> str:

@@ -11,26 +11,29 @@ from pathlib import Path
 from bench.table import BenchError
 
 
-def command(port: int, path: str, connections: int, seconds: float, script: Path | None, key: str) -> list[str]:
+def command(port: int, path: str, connections: int, seconds: int, script: Path | None, key: str) -> list[str]:
     """wrk's command line: one thread, so that the other core is the server's.
 
     :raises BenchError: there is no wrk here.
     """
     if shutil.which("wrk") is None:
         raise BenchError("wrk is missing here (Debian: wrk)")
-    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}", "--timeout", "10s"]
+    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "10s"]
     argv += ["-s", str(script)] if script is not None else []
     argv += ["-H", f"Authorization: Bearer {key}"] if key else []
     return [*argv, f"http://127.0.0.1:{port}{path}"]
 
 
-def rate(port: int, path: str, *, connections: int, seconds: float, script: Path | None = None, key: str = "") -> float:
+def rate(port: int, path: str, *, connections: int, seconds: int, script: Path | None = None, key: str = "") -> float:
     """Requests a second.
 
     :raises BenchError: some of them failed.
     """
     argv = command(port, path, connections, seconds, script, key)
-    output = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=seconds + 20).stdout
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 20)
+    if done.returncode != 0:
+        raise BenchError(f"wrk on {path}: {done.stderr.strip() or done.stdout.strip()[:200]}")
+    output = done.stdout
     failed = re.search(r"(Non-2xx or 3xx responses|Socket errors):.*", output)
     if failed:
         raise BenchError(f"wrk on {path}: {failed[0]}")
