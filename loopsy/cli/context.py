@@ -134,7 +134,7 @@ def get(args: argparse.Namespace) -> int:
     if arguments.wants_json(args):
         render.print_json(entry)
     elif sys.stdout.isatty():
-        print("\n".join(render.clean(line) for line in entry["value"].split("\n")))
+        print(render.clean_text(entry["value"]))
     else:
         sys.stdout.buffer.write(entry["value"].encode("utf-8"))
     return 0

@@ -93,9 +93,13 @@ def examine(layout: Layout, fix: bool) -> Iterator[Check]:
         try:
             yield from look(patient)
         except LoopsyError as error:
-            yield Check(look.__name__.strip("_"), FAIL, error.message, error.hint)
+            yield Check(_title(look), FAIL, error.message, error.hint)
         except OSError as error:
-            yield Check(look.__name__.strip("_"), FAIL, str(error).lower())
+            yield Check(_title(look), FAIL, str(error).lower())
+
+
+def _title(look: Callable[[Patient], Iterator[Check]]) -> str:
+    return look.__name__.strip("_").replace("_", " ")
 
 
 # -- the checks -------------------------------------------------------------------------------------------------------

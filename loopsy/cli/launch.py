@@ -13,7 +13,7 @@ import time
 from loopsy.client import http1
 from loopsy.client.local import LocalDaemon
 from loopsy.config import Config
-from loopsy.errors import DataDirError, LoopsyError
+from loopsy.errors import LoopsyError
 from loopsy.store import configfile, pidfile
 from loopsy.store.layout import Layout
 from loopsy.wire import urls
@@ -104,12 +104,12 @@ def start(layout: Layout) -> str:
     daemon = LocalDaemon(layout.root)
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise StartFailed("the daemon ended at its start; its last words:" + last_words(layout))
+            raise StartFailed("the daemon ended at its start; its last words:", hint=last_words(layout))
         if answers(daemon, layout):
             return f"loopsy runs (pid {process.pid}, port {config.server.port})"
         time.sleep(POLL_S)
     process.terminate()
-    raise StartFailed(f"the daemon did not answer within {START_S:g} s; its last words:" + last_words(layout))
+    raise StartFailed(f"the daemon did not answer within {START_S:g} s; its last words:", hint=last_words(layout))
 
 
 def _spawn(layout: Layout) -> subprocess.Popen[bytes]:
@@ -153,8 +153,8 @@ def last_words(layout: Layout) -> str:
         except OSError:
             continue
         if lines:
-            return "".join(f"\n  {line}" for line in lines[-TAIL_LINES:])
-    return f"\n  (none; see {layout.daemon_log})"
+            return "\n".join(lines[-TAIL_LINES:])
+    return f"(none; see {layout.daemon_log})"
 
 
 # -- stop -------------------------------------------------------------------------------------------------------------
@@ -177,12 +177,3 @@ def stop(layout: Layout, pid: int) -> None:
                 hint=f"see {layout.daemon_log}; to end it at once: kill -9 {pid}",
             )
         time.sleep(POLL_S)
-
-
-def needs_data_dir(layout: Layout) -> None:
-    """Refuse to work on what isn't there.
-
-    :raises DataDirError: there is no data directory.
-    """
-    if not layout.root.is_dir():
-        raise DataDirError(f"there is no {layout.root}", hint="make one with: loopsy init")

@@ -219,7 +219,8 @@ def remembered_head(layout: Layout) -> Any:
 
 
 def open_read_only(layout: Layout) -> Any:
-    """The database, for a ``with`` that closes it. Works beside a running daemon, and changes nothing."""
+    """The database, for a ``with`` that closes it. Works beside a running daemon and changes nothing in it; SQLite may
+    leave its empty ``-wal`` and ``-shm`` there, with the database's own permissions."""
     import sqlite3
     from contextlib import closing
 

@@ -169,8 +169,8 @@ def complete() -> None:
 def complain(error: LoopsyError) -> None:
     """Tell a person what went wrong. Texts of other machines are among it, so nothing a terminal obeys gets through."""
     print(f"loopsy: {clean(error.message)}", file=sys.stderr)
-    if error.hint:
-        print(f"  {clean(error.hint)}", file=sys.stderr)
+    for line in (error.hint or "").splitlines():
+        print(f"  {clean(line)}", file=sys.stderr)
 
 
 def _silence_stdout() -> None:

@@ -18,6 +18,11 @@ def clean(value: object) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(ord(c)) for c in text)
 
 
+def clean_text(text: str) -> str:
+    """The same for text of several lines: line breaks and tabs stay."""
+    return "\n".join("\t".join(clean(part) for part in line.split("\t")) for line in text.split("\n"))
+
+
 def _escape(number: int) -> str:
     if number < 0x100:
         return f"\\x{number:02x}"
