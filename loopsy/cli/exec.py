@@ -209,9 +209,9 @@ class RemoteRun:
                     write_all(2, payload)
                 else:
                     return self._ended(kind, json.loads(bytes(payload)))
-        except (ConnectionBroken, ValueError) as error:
-            raise self._lost(error) from None
-        raise self._lost(None)
+        except (ConnectionBroken, ValueError):
+            pass  # cut, or not frames: either way there is no end to report
+        raise self._lost()
 
     def _parts(self, response: Response) -> Iterator[Part]:
         if _is_events(response):
@@ -241,12 +241,12 @@ class RemoteRun:
             print("loopsy: the command was cancelled", file=sys.stderr)
         return exit_status(payload)
 
-    def _lost(self, error: Exception | None) -> LoopsyError:
+    def _lost(self) -> LoopsyError:
         if self._interrupted_by:
             raise SystemExit(BY_SIGNAL + self._interrupted_by)
         return ConnectionBroken(
             f"the connection to {self._label} was lost; whether the command ended well is not known",
-            hint=f"see whether it still runs: loopsy jobs {self._label}" if error is None else str(error),
+            hint=f"see whether it still runs: loopsy jobs {self._label}",
         )
 
     # -- Ctrl-C -----------------------------------------------------------------------------------------------------
