@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.web import http, resource, server
@@ -25,10 +26,10 @@ class Bare(resource.Resource):
 
 def main(port: int, length: int) -> None:
     """Serve on loopback until ended. Its access log is off: that is a favour to the yardstick."""
-    site = server.Site(Bare(length))
+    site: Any = server.Site(Bare(length))
     site.log = lambda request: None
-    reactor.listenTCP(port, site, interface="127.0.0.1")  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.listenTCP(port, site, interface="127.0.0.1")
+    reactor.run()
 
 
 if __name__ == "__main__":

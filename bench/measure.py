@@ -57,7 +57,7 @@ def process_time(argv: Sequence[str], env: Mapping[str, str]) -> float:
     """
     actions = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in (0, 1, 2)]
     begin = time.perf_counter()
-    pid = os.posix_spawnp(argv[0], argv, env, file_actions=actions)
+    pid = os.posix_spawnp(argv[0], list(argv), env, file_actions=actions)
     try:
         _, status = os.waitpid(pid, 0)
     except BaseException:

@@ -17,10 +17,9 @@ TAIL = 4096
 
 @frozen
 class Read:
-    """An answer that was read to its end, or for as long as wanted."""
+    """An answer that was read to its end."""
 
     status: int
-    head: bytes
     body_bytes: int
     tail: bytes
     """Its last bytes."""
@@ -37,8 +36,9 @@ def read(port: int, request: bytes) -> Read:
         size, tail = len(body), body
         while count := connection.recv_into(buffer):
             size += count
-            tail = buffer[max(0, count - TAIL) : count] if count >= TAIL else (tail + buffer[:count])[-TAIL:]
-    return Read(_status(head), head, size, bytes(tail), time.perf_counter() - begin)
+            last = bytes(buffer[max(0, count - TAIL) : count])
+            tail = last if count >= TAIL else (tail + last)[-TAIL:]
+    return Read(_status(head), size, tail, time.perf_counter() - begin)
 
 
 def ask(port: int, request: bytes) -> tuple[int, bytes]:

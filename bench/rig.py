@@ -33,6 +33,8 @@ STOP_S = 10.0
 SSHD = "/usr/sbin/sshd"
 SSHD_RUN = Path("/run/sshd")
 """sshd separates its privileges into this empty directory when it runs as root."""
+PAIR_KEY = secrets.token_hex(32)
+"""What the first of a pair presents to the second."""
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
 SCRIPT = "#!{python}\nimport sys\nfrom loopsy.cli.main import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
 """What pip makes of our entry point."""
@@ -145,7 +147,7 @@ class Rig:
             "auth": {
                 "apiKey": key,
                 "allowedKeys": dict(known),
-                "peerKeys": {peer.name: shared(peer) for peer in peers},
+                "peerKeys": {peer.name: PAIR_KEY for peer in peers},
             },
             "execution": {"maxConcurrent": 64},
             "context": {"maxEntries": 2000},
@@ -210,15 +212,6 @@ class Rig:
         master = self.spawn(["ssh", "-F", str(ssh.config), "-M", "-N", "bench-master"], "master")
         wait_for(lambda: (home / "master").exists(), master, self.root / "master.log")
         return ssh
-
-
-PAIR_KEY = secrets.token_hex(32)
-"""What the first of a pair presents to the second."""
-
-
-def shared(_: Daemon) -> str:
-    """The key to present there."""
-    return PAIR_KEY
 
 
 def write_ssh_files(home: Path, port: int) -> None:
