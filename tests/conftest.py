@@ -22,8 +22,8 @@ def _leaves_nothing_behind() -> Iterator[None]:
     calls_before = set(reactor.getDelayedCalls())  # type: ignore[attr-defined]
     children_before = {child.pid for child in psutil.Process().children(recursive=True)}
     yield
-    calls = [call for call in reactor.getDelayedCalls() if call not in calls_before]  # type: ignore[attr-defined]
-    children = [c for c in psutil.Process().children(recursive=True) if c.pid not in children_before]
+    calls = [call for call in reactor.getDelayedCalls() if call.active() and call not in calls_before]  # type: ignore[attr-defined]
+    children = [c for c in psutil.Process().children(recursive=True) if c.pid not in children_before and _lives(c)]
     for call in calls:
         call.cancel()
     for child in children:
@@ -32,10 +32,17 @@ def _leaves_nothing_behind() -> Iterator[None]:
     assert not children, f"the test left processes behind: {children}"
 
 
+def _lives(child: psutil.Process) -> bool:
+    try:
+        return bool(child.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Laws without I/O run outside the reactor. (pytest-twisted would wrap a parametrised one anew for each parameter, on
-    top of the last, and fail at the second.)"""
+    """Laws without I/O run outside the reactor: pytest-twisted would wrap a parametrised one anew for each parameter, on
+    top of the last, and fail at the second."""
     law = getattr(pyfuncitem.obj, "hypothesis", None)
     if law is None or inspect.iscoroutinefunction(law.inner_test):
         return None

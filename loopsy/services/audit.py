@@ -78,7 +78,7 @@ class Audit(Service):
         done = self._storage.write(partial(set_fact, name=HEAD_FACT, value=f"{head.seq}:{head.hash}"))
         done.addErrback(lambda failure: self.log.failure("the audit log's head could not be remembered", failure))
 
-    async def stopService(self) -> None:  # Twisted waits for what maybeDeferred makes of it
+    async def stopService(self) -> None:  # our parent awaits it
         """Write what is left and remember the head. Stopped before storage is."""
         super().stopService()
         if self._remember.running:

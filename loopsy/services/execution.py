@@ -94,15 +94,19 @@ class Execution(Service):
         super().startService()
         self._pool.start()
 
-    async def stopService(self) -> None:  # Twisted waits for what maybeDeferred makes of it
-        """End every job and wait until all are gone."""
+    async def stopService(self) -> None:  # our parent awaits it
+        """End every job, wait until all are gone, and stop the threads."""
+        await self.end_all()
+        self._pool.stop()
+
+    async def end_all(self) -> None:
+        """Admit no more jobs, end those that run, and wait until all are gone."""
         super().stopService()
         for info in self._table.infos():
             self.cancel(info.job_id)
         if len(self._table):
-            self._all_gone = Deferred()
+            self._all_gone = self._all_gone or Deferred()
             await self._all_gone
-        self._pool.stop()
 
     # -- jobs -------------------------------------------------------------------------------------------------------
     async def start(self, request: ExecuteRequest, from_node_id: str, sink: Sink) -> RunningJob:

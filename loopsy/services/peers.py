@@ -51,7 +51,7 @@ class Peers(Service):
         for record in self._book.all():
             self._schedule(record, 0.0)
 
-    async def stopService(self) -> None:  # Twisted waits for what maybeDeferred makes of it
+    async def stopService(self) -> None:  # our parent awaits it
         """Stop probing and close the connections."""
         super().stopService()
         for call in self._probes.values():

@@ -89,7 +89,7 @@ class Storage(Service):
         self._idle.append(waiter)
         return waiter
 
-    async def stopService(self) -> None:  # Twisted waits for what maybeDeferred makes of it
+    async def stopService(self) -> None:  # our parent awaits it
         """Write what waits, stop the thread, close the database."""
         await self.flushed()
         super().stopService()

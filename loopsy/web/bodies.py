@@ -78,8 +78,8 @@ class BodyStream:
     def lost(self) -> None:
         """The sender went away in mid-body."""
         if not self._ended and not self._done.called:
-            self._discarding = True
-            if self._consumer is not None:
+            wanted, self._discarding = not self._discarding, True
+            if self._consumer is not None and wanted:
                 self._done.errback(ConnectionBroken("the sender went away in mid-body"))
 
     def discard(self) -> None:
@@ -108,7 +108,9 @@ class BodyStream:
         self._complete()
 
     def _complete(self) -> None:
-        if self._ended and not self._waiting and self._consumer is not None and not self._done.called:
+        if self._discarding or self._done.called:
+            return  # the consumer is gone, and would not know what to do with an end
+        if self._ended and not self._waiting and self._consumer is not None:
             self._done.callback(None)
 
     def pauseProducing(self) -> None:

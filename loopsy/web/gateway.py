@@ -176,6 +176,8 @@ class Returning(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The end, or a cut, which the client must be able to tell from an end."""
+        if self._request.is_gone:
+            return
         self._request.unregisterProducer()
         if reason.check(ResponseDone):
             self._request.finish()

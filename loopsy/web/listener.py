@@ -9,6 +9,7 @@ from twisted.internet.defer import gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
+from loopsy.config import ContextLimits
 from loopsy.services.daemon import Daemon
 from loopsy.web.context import ContextArea
 from loopsy.web.edge import Edge
@@ -16,12 +17,13 @@ from loopsy.web.execution import ExecutionArea
 from loopsy.web.gateway import GatewayArea
 from loopsy.web.openapi import OpenApiArea
 from loopsy.web.peers import PeersArea
-from loopsy.web.request import JSON_LIMIT
 from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
 from loopsy.web.status import StatusArea
 
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not chosen
+FLUSH_S = 2.0
+"""At the stop, a reader that takes nothing for so long does not get the rest."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -31,6 +33,11 @@ def table(daemon: Daemon) -> Table:
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
+
+
+def body_limit(limits: ContextLimits) -> int:
+    """Bytes of a JSON body. JSON may write one byte of a value as two (a quote, a line break), and the rest needs room."""
+    return 2 * limits.max_value_bytes + 64 * 1024
 
 
 class Listener(Service):
@@ -45,7 +52,8 @@ class Listener(Service):
         self._port = server.port
         self._hosts = [server.host, *(["127.0.0.1"] if server.host not in (*EVERYWHERE, *LOOPBACK) else [])]
         edge = Edge(table(daemon), daemon.settings, daemon.audit)
-        self._site = Site(reactor, edge, max(JSON_LIMIT, 2 * daemon.settings.config.context.max_value_bytes))
+        self._site = Site(reactor, edge, body_limit(daemon.settings.config.context))
+        self._execution = daemon.execution
         self._ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
@@ -59,7 +67,9 @@ class Listener(Service):
         self.log.info("listening on {hosts}, port {port}", hosts=", ".join(self._hosts), port=self._port)
 
     async def stopService(self) -> None:  # our parent awaits it
-        """Take no new connections."""
+        """Take no new connections, end the jobs, and let every answer out before its connection is closed."""
         super().stopService()
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         self._ports.clear()
+        await self._execution.end_all()
+        await self._site.close_all(FLUSH_S)

@@ -1,7 +1,7 @@
 """A request on its way through the edge.
 
 Twisted reads the whole body before it asks a resource. Here the head decides first (``gotLength``): who calls, whether
-they may, and where the body goes: into memory up to 1 MiB for JSON, or on to the route's function as it comes.
+they may, and where the body goes: into memory for JSON, up to a limit, or on to the route's function as it comes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,6 @@ from loopsy.web.edge import Admission, Edge
 from loopsy.web.routes import ANSWERED, Call, Raw
 from loopsy.wire import codec
 
-JSON_LIMIT = 1024 * 1024 + 64 * 1024
-"""A context value may have 1 MiB; escapes and the rest of the object need room. Larger bodies go through transfer."""
-JSON_ROOM = 2
-"""JSON may write one byte of a value as two (quotes, backslashes, line breaks), so much larger may the body be."""
 DRAIN_BYTES, DRAIN_S = 64 * 1024 * 1024, 5.0
 """Of a refused body so much is read and thrown away: closing at once would take the answer from the sender's hands."""
 SMALL = 64 * 1024
@@ -77,6 +73,7 @@ class EdgeRequest(server.Request):
 
     def __init__(self, channel: Any, queued: Any = None) -> None:
         super().__init__(channel)
+        self.edge: Edge = channel.site.edge
         self.principal: Principal = STRANGER
         self.request_id = ""
         self.bytes_in = 0
@@ -84,19 +81,13 @@ class EdgeRequest(server.Request):
         self._refusal: LoopsyError | None = None
         self._call: Call[Any] | None = None
         self._sink: BufferedBody | BodyStream | None = None
-        self._arrived = 0.0
+        self._arrived = time.monotonic()
         self._body_is_here = False
         self._finish_wanted = False
         self._left_to_drain = DRAIN_BYTES
         self._linger: IDelayedCall | None = None
         self._audited = False
         self._error_code: int | None = None
-
-    @property
-    def edge(self) -> Edge:
-        """Who decides."""
-        edge: Edge = self.channel.site.edge
-        return edge
 
     # -- the head ---------------------------------------------------------------------------------------------------
     def gotLength(self, length: int | None) -> None:
@@ -171,7 +162,7 @@ class EdgeRequest(server.Request):
     def _drain(self, data: bytes) -> None:
         self._left_to_drain -= len(data)
         if self._left_to_drain < 0:
-            self.channel.forceAbortClient()
+            self.cut()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The whole body is here."""
@@ -245,7 +236,7 @@ class EdgeRequest(server.Request):
         if not self.startedWriting:
             self.responseHeaders.setRawHeaders(b"connection", [b"close"])
             self._write_error(error)
-        self._linger = self.channel.callLater(DRAIN_S, self.channel.forceAbortClient)
+        self._linger = self.channel.callLater(DRAIN_S, self.cut)
 
     def _stop_lingering(self) -> None:
         if self._linger is not None and self._linger.active():
@@ -308,7 +299,7 @@ class EdgeRequest(server.Request):
         self._finish_wanted = True
         self.channel.persistent = False
         if self._linger is None:
-            self._linger = self.channel.callLater(DRAIN_S, self.channel.forceAbortClient)
+            self._linger = self.channel.callLater(DRAIN_S, self.cut)
         if isinstance(self._sink, BodyStream):
             self._sink.discard()
 
@@ -316,10 +307,15 @@ class EdgeRequest(server.Request):
         self._audit()
         super().finish()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client went away."""
+        return bool(self._disconnected)
+
     def cut(self) -> None:
         """Break the connection: a half-sent answer must not look whole."""
         if not self._disconnected:
-            self.channel.forceAbortClient()
+            self.channel.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
         """The client went away."""
@@ -338,9 +334,9 @@ class EdgeRequest(server.Request):
             "time": now_ms(),
             "request": self.request_id,
             "who": self.principal.name,
-            "from": getattr(self.client, "host", "") or "",
-            "method": self.method.decode("latin-1"),
-            "path": self.path.decode("latin-1"),
+            "from": getattr(self.client, "host", ""),
+            "method": (self.method or b"-").decode("latin-1"),
+            "path": (self.path or b"-").decode("latin-1"),  # "-": its head never came to an end
             "status": 499 if self._disconnected and not self.finished else self.code,
             "ms": round((time.monotonic() - self._arrived) * 1000, 1),
             "in": self.bytes_in,

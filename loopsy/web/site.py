@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
 
@@ -13,6 +16,7 @@ from loopsy.web.edge import Edge
 from loopsy.web.request import EdgeRequest
 from loopsy.wire import codec
 
+DRAIN_S = 1
 IDLE_S = 60
 """An idle connection is closed after this; PeerClient keeps its own for less."""
 
@@ -20,7 +24,9 @@ IDLE_S = 60
 class Channel(http.HTTPChannel):
     """One connection. HTTP/1.1 only: nothing here would gain from HTTP/2, and streaming bodies need this channel."""
 
+    site: Site
     _host: IAddress | None = None
+    _bad = False
 
     def getHost(self) -> IAddress:
         """Our end of the connection. Twisted's Request asks for each request, which is a system call each time."""
@@ -30,14 +36,44 @@ class Channel(http.HTTPChannel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """What isn't HTTP, or has a head of more than 16 KiB, is told so in the one shape of errors."""
+        if self._bad:
+            return
         body = codec.dump(HeadersTooLarge().body())
         head = (
             b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
             b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         )
-        assert self.transport is not None
-        self.transport.write(head + body)
-        self.loseConnection()
+        transport: Any = self.transport
+        transport.write(head + body)
+        transport.loseWriteConnection()  # the sender sees the end at once
+        self._bad = True
+        self.clearLineBuffer()
+        self.setTimeout(DRAIN_S)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """One line of the head is longer than the whole may be."""
+        self._respondToBadRequestAndDisconnect()
+
+    def dataReceived(self, data: bytes) -> None:
+        """After a bad head the rest is thrown away for a moment: closing at once would take the answer back."""
+        if not self._bad:
+            super().dataReceived(data)
+
+    def abortConnection(self) -> None:
+        """Close at once; what was not sent yet is lost."""
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
+
+    def connectionMade(self) -> None:
+        """The site knows of it until it is gone."""
+        super().connectionMade()
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Gone."""
+        super().connectionLost(reason)
+        self.site.closed(self)
 
 
 class Site(server.Site):
@@ -50,6 +86,29 @@ class Site(server.Site):
         super().__init__(Resource(), timeout=IDLE_S, parsePOSTFormSubmission=False, reactor=reactor)
         self.edge = edge
         self.json_limit = json_limit
+        self.channels: set[Channel] = set()
+        self._all_closed: Deferred[None] | None = None
+
+    def closed(self, channel: Channel) -> None:
+        """A connection is gone."""
+        self.channels.discard(channel)
+        if not self.channels and self._all_closed is not None:
+            done, self._all_closed = self._all_closed, None
+            done.callback(None)
+
+    def close_all(self, seconds: float) -> Deferred[None]:
+        """Close every connection once what was written to it is sent; those that take longer are cut."""
+        if not self.channels:
+            return succeed(None)
+        self._all_closed = Deferred()
+        for channel in list(self.channels):
+            channel.loseConnection()
+        cut = self.reactor.callLater(seconds, self._cut_all)
+        return self._all_closed.addCallback(lambda _: cut.cancel() if cut.active() else None)
+
+    def _cut_all(self) -> None:
+        for channel in list(self.channels):
+            channel.abortConnection()
 
     def log(self, request: http.Request) -> None:
         """The audit log has it."""

@@ -1,0 +1,70 @@
+"""Real nodes for the tests of this folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopsy.testing.nodes import Node, keyed_pair
+
+PATIENCE_S = 60.0
+"""No condition takes a tenth of this; it is here so that a hanging test ends."""
+
+
+def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """Wait for ``condition`` to give something true, and return that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come about")
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind() -> None:
+    """Here the nodes' own fixtures see to it: what a node started is a child of the node."""
+
+
+@pytest.fixture
+def make_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
+    """Makes nodes, not started; those that run at the end are stopped."""
+    made: list[Node] = []
+
+    def make(name: str = "alfa", **sections: Any) -> Node:
+        node = Node(tmp_path / name, name)
+        node.write_config(**sections)
+        made.append(node)
+        return node
+
+    yield make
+    for node in made:
+        node.stop()
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One running node for a module."""
+    node = Node(tmp_path_factory.mktemp("one") / "alfa", "alfa").start()
+    yield node
+    assert "Traceback" not in node.log
+    node.stop()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]]:
+    """Two running nodes, keyed to each other."""
+    root = tmp_path_factory.mktemp("two")
+    a, b = Node(root / "alfa", "alfa"), Node(root / "bravo", "bravo")
+    keyed_pair(a, b)
+    a.start()
+    b.start()
+    yield a, b
+    assert "Traceback" not in a.log + b.log
+    a.stop()
+    b.stop()

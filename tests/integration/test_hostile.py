@@ -1,0 +1,116 @@
+"""What is not HTTP, or wants too much of it: answered in the one shape or dropped, the daemon as healthy as before."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loopsy.testing.nodes import Node
+
+
+def raw(node: Node, data: bytes, limit: int = 1 << 20) -> bytes:
+    """Send bytes, read what comes back until the end or the time-out."""
+    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as sock:
+        answer = b""
+        try:
+            sock.sendall(data)
+            while len(answer) < limit and (piece := sock.recv(65536)):
+                answer += piece
+        except OSError:
+            pass  # refused in mid-sentence: what was answered before that counts
+        return answer
+
+
+def error_in(answer: bytes) -> dict[str, Any]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/json" in head
+    return json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9.9\r\nbad header\r\n\r\n",
+        b"GET /api/v1/health HTTP/1.1\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n",
+        b"GET /api/v1/health HTTP/1.1\r\n" + b"X: y\r\n" * 2000 + b"\r\n",
+        b"POST /api/v1/execute HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST /api/v1/execute HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /api/v1/health HTTP/1.1\r\nA: b\0c\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_told_so(node: Node, data: bytes) -> None:
+    answer = raw(node, data)
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert error_in(answer)["code"] in (9003, 1001)
+    assert node.ask("GET", "/health").status == 200
+
+
+def test_a_chunked_body_without_end_is_stopped_at_the_limit(node: Node) -> None:
+    head = (
+        f"POST /api/v1/execute HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {node.key}\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ).encode()
+    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    answer = raw(node, head + chunk * 100)
+    assert b" 413 " in answer.split(b"\r\n")[0]
+    assert error_in(answer)["code"] == 9003
+
+
+def test_a_refused_upload_gets_its_answer_before_its_end(node: Node) -> None:
+    head = b"POST /api/v1/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as sock:
+        sock.sendall(head + b"x" * 1000)
+        assert b" 401 " in sock.recv(65536)
+
+
+def test_a_connection_goes_on_after_a_refused_small_body(node: Node) -> None:
+    bad = b"POST /api/v1/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+    good = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = raw(node, bad + good)
+    assert answer.count(b"HTTP/1.1 ") == 2
+    assert b"HTTP/1.1 200" in answer
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "X"]),
+    path=st.sampled_from(
+        ["execute", "execute/stream", "execute/jobs", "context", "context/k", "peers", "peers/handshake", "peers/x/y"]
+    )
+    | st.text(st.characters(codec="ascii", exclude_characters="\r\n \t#"), max_size=30),
+    body=st.one_of(
+        st.binary(max_size=80),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+            lambda inner: st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["args", "cwd", "env", "timeout", "value", "ttl", "address", "port", "nodeId", "x"]),
+                inner,
+                max_size=4,
+            ),
+            max_leaves=6,
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+    query=st.text(st.characters(codec="ascii", exclude_characters="\r\n \t#"), max_size=12),
+)
+def test_no_request_makes_an_internal_error(node: Node, method: str, path: str, body: bytes, query: str) -> None:
+    head = (
+        f"{method} /api/v1/{path}?{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {node.key}\r\n"
+        f"Connection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    answer = raw(node, head.encode("ascii", "ignore") + body)
+    assert answer.startswith(b"HTTP/1.1 ")
+    assert b"HTTP/1.1 500" not in answer
+    if answer[9:10] == b"4" and method != "HEAD":
+        assert {"code", "message"} <= set(error_in(answer))
+
+
+def test_the_log_holds_no_traceback_after_all_that(node: Node) -> None:
+    assert "Traceback" not in node.log
+    assert node.ask("GET", "/health").status == 200
