@@ -29,6 +29,20 @@ JOB = f"{BASE}/execute/<job_id>"
 CONTEXT = f"{BASE}/context"
 CONTEXT_ENTRY = f"{BASE}/context/<key>"
 
+TRANSFER_PUSH = f"{BASE}/transfer/push"
+TRANSFER_PULL = f"{BASE}/transfer/pull"
+TRANSFER_LIST = f"{BASE}/transfer/list"
+TRANSFER_FILE = f"{BASE}/transfer/file"
+TRANSFER_MANIFEST = f"{BASE}/transfer/manifest"
+TRANSFER_APPLY = f"{BASE}/transfer/apply"
+TRANSFER_FETCH = f"{BASE}/transfer/fetch"
+UPLOADS = f"{BASE}/transfer/uploads"
+UPLOAD = f"{BASE}/transfer/uploads/<upload_id>"
+
+TRANSFERS = f"{BASE}/transfers"
+TRANSFER_JOB = f"{BASE}/transfers/<transfer_id>"
+TRANSFER_EVENTS = f"{BASE}/transfers/<transfer_id>/events"
+
 
 def fill(rule: str, **parameters: str) -> str:
     """The address that a rule has for these parameters, each percent-encoded whole."""
