@@ -22,8 +22,8 @@ from loopsy.services.processes import Command, ProcessGroup, Reactor, Receiver, 
 from loopsy.services.settings import Settings
 from loopsy.wire.execution import ExecuteRequest, ExecuteResult, JobInfo, Outcome
 
-THREADS = 1100
-"""One thread waits for each process: as many as execution.maxConcurrent may allow, and some."""
+STARTERS = 2
+"""Threads that start processes: more compete with the reactor for the interpreter and start no more a second."""
 HIDDEN_PREFIX = "LOOPSY_"
 """Our own variables (a key may be among them) are not passed on to what we start."""
 
@@ -84,7 +84,7 @@ class Execution(Service):
     def __init__(self, reactor: Reactor, settings: Settings) -> None:
         self._reactor = reactor
         self._settings = settings
-        self._pool = ThreadPool(0, THREADS, "processes")
+        self._pool = ThreadPool(0, STARTERS, "starters")
         self._table = JobTable()
         self._live: dict[str, RunningJob] = {}
         self._all_gone: Deferred[None] | None = None
@@ -255,6 +255,7 @@ class Kept:
     def text(self) -> str:
         """As UTF-8, with replacement; a character cut by the limit is left out."""
         data = b"".join(self._parts)
+        self._parts.clear()
         if self.truncated:
             data = data[: _whole_characters(data)]
         return data.decode("utf-8", "replace")

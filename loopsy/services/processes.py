@@ -1,8 +1,8 @@
 """Processes: each the leader of a process group of its own, so that a whole tree can be ended; output in large pieces,
 with back-pressure.
 
-``subprocess.Popen`` in a pool thread starts it (vfork: the reactor is not held up) and then waits for it there, without
-reaping: until the job is over its id can belong to nobody else, so a signal to the group never hits a stranger.
+``subprocess.Popen`` in a pool thread starts it (vfork: the reactor is not held up). It is not reaped before the job is
+over: until then its id can belong to nobody else, so a signal to the group never hits a stranger.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from loopsy.errors import CommandFailedToStart
+from loopsy.services.exits import watch
 from loopsy.wire.execution import KILL_GRACE_S
 
 READ_BYTES = 65536
@@ -126,6 +127,7 @@ class ProcessGroup:
 
     def _adopt(self, popen: subprocess.Popen[bytes], pipes: Sequence[int]) -> None:
         self._popen, self.pid, self._open = popen, popen.pid, len(pipes)
+        watch(self._reactor, popen, self.exited)
         self._outputs = [
             Output(self._reactor, pipe, self, stream) for pipe, stream in zip(pipes, ("out", "err"), strict=True)
         ]
@@ -249,16 +251,6 @@ def _why(command: Command, error: Exception) -> str:
     return f"{command.argv[0]!r} could not be started: {(error.strerror or str(error)).lower()}"
 
 
-def _wait(popen: subprocess.Popen[bytes]) -> int:
-    """Block until the process is gone and leave it to be reaped later, where the platform can."""
-    if not hasattr(os, "waitid"):  # pragma: no cover - macOS before Python 3.13, Windows
-        return popen.wait()
-    found = os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOWAIT)
-    if found is None:
-        return 0
-    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-
-
 def _two_pipes() -> tuple[int, int, int, int]:
     out = os.pipe()
     try:
@@ -291,14 +283,13 @@ def spawn(reactor: Reactor, pool: ThreadPool, command: Command, receiver: Receiv
         else:
             started.callback(group)
 
-    def live() -> int:
+    def start() -> None:
         try:
             popen = _start(command, out_write, err_write)
         finally:
             os.close(out_write)
             os.close(err_write)
         reactor.callFromThread(adopt, popen)
-        return _wait(popen)
 
     def failed(failure: Failure) -> None:
         if group.pid:
@@ -308,5 +299,5 @@ def spawn(reactor: Reactor, pool: ThreadPool, command: Command, receiver: Receiv
         if not started.called:
             started.errback(failure)
 
-    deferToThreadPool(reactor, pool, live).addCallbacks(group.exited, failed)
+    deferToThreadPool(reactor, pool, start).addErrback(failed)
     return started
