@@ -41,8 +41,8 @@ def _lives(child: psutil.Process) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Laws without I/O run outside the reactor: pytest-twisted would wrap a parametrised one anew for each parameter, on
-    top of the last, and fail at the second."""
+    """Laws without I/O run outside the reactor: pytest-twisted would wrap a parametrised one anew for each parameter,
+    on top of the last, and fail at the second."""
     law = getattr(pyfuncitem.obj, "hypothesis", None)
     if law is None or inspect.iscoroutinefunction(law.inner_test):
         return None

@@ -45,7 +45,11 @@ def test_every_key_of_every_section_can_be_written_and_is_read_back() -> None:
     def written(value: Any) -> Any:
         if isinstance(value, tuple):
             return [written(item) for item in value]
-        return {camel(f.name): written(getattr(value, f.name)) for f in fields(type(value))} if is_section(value) else value
+        return (
+            {camel(f.name): written(getattr(value, f.name)) for f in fields(type(value))}
+            if is_section(value)
+            else value
+        )
 
     def is_section(value: Any) -> bool:
         return type(value).__module__ == config.__name__
@@ -72,7 +76,11 @@ REFUSED = [
     ("server:\n  port: !mine 5", 2, "server.port must be a whole number"),
     ("server:\n  port: 0b_", 2, "server.port must be a whole number"),
     ("server:\n  port: " + "9" * 5000, 2, "server.port must be a whole number"),
-    ("execution:\n  maxOutput: 5", 2, "execution.maxOutput must be a whole number from 1024 to 268435456 bytes, not '5'"),
+    (
+        "execution:\n  maxOutput: 5",
+        2,
+        "execution.maxOutput must be a whole number from 1024 to 268435456 bytes, not '5'",
+    ),
     ("execution:\n  denylist: rm", 2, "execution.denylist must be a list"),
     ("execution:\n  denylist: [rm, [x]]", 2, "execution.denylist.1 must be text"),
     ("tls:\n  enabled: 'yes'", 2, "tls.enabled must be true or false, not 'yes'"),
@@ -123,10 +131,65 @@ def test_keys_are_never_shown_by_repr() -> None:
 
 
 WORDS = st.sampled_from(
-    ["server", "port", "auth", "apiKey", KEY, "execution", "denylist", "rateLimits", "transfer", "context", "tls", "logging"]
-    + ["level", "discovery", "manualPeers", "address", "scopes", "null", "5", "-1", "true", "0x_", "1e5", "2001-99-99", "~"]
-    + ["&a", "*a", "<<", "!x", "!!int", "!!binary", "? ", "|", ">", "'", '"', "%", "@", "\t", "é", "\x00", "\x85", "\ufeff"]
-    + [": ", ":\n  ", "\n", "\n  ", "\n    ", "- ", "[", "]", "{", "}", ",", "#", "---\n", "..."]
+    [
+        "server",
+        "port",
+        "auth",
+        "apiKey",
+        KEY,
+        "execution",
+        "denylist",
+        "rateLimits",
+        "transfer",
+        "context",
+        "tls",
+        "logging",
+        "level",
+        "discovery",
+        "manualPeers",
+        "address",
+        "scopes",
+        "null",
+        "5",
+        "-1",
+        "true",
+        "0x_",
+        "1e5",
+        "2001-99-99",
+        "~",
+        "&a",
+        "*a",
+        "<<",
+        "!x",
+        "!!int",
+        "!!binary",
+        "? ",
+        "|",
+        ">",
+        "'",
+        '"',
+        "%",
+        "@",
+        "\t",
+        "é",
+        "\x00",
+        "\x85",
+        "\ufeff",
+        ": ",
+        ":\n  ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "#",
+        "---\n",
+        "...",
+    ]
 )
 
 
@@ -143,7 +206,19 @@ def test_any_text_is_a_config_or_a_config_error_that_starts_with_file_and_line(t
         assert KEY not in error.message
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*map(camel, SECTIONS), "port", "level", "denylist", "allowedKeys", "x"]), inner, max_size=4)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from([*map(camel, SECTIONS), "port", "level", "denylist", "allowedKeys", "x"]),
+                inner,
+                max_size=4,
+            )
+        ),
+    )
+)
 def test_any_yaml_value_is_a_config_or_a_config_error(value: object) -> None:
     try:
         parse(yaml.safe_dump(value), "c.yaml")

@@ -43,6 +43,15 @@ def test_any_changed_byte_is_found(records: list[dict[str, object]], data: st.Da
     assert verify(lines, head).fault is not None
 
 
+def test_every_flipped_bit_of_every_line_is_found() -> None:
+    lines, head = chain([{"who": "kai", "n": n} for n in range(3)])
+    for which, line in enumerate(lines):
+        for at in range(len(line)):
+            for bit in range(8):
+                flipped = line[:at] + bytes([line[at] ^ 1 << bit]) + line[at + 1 :]
+                assert verify([*lines[:which], flipped, *lines[which + 1 :]], head).fault is not None
+
+
 def test_every_digit_of_a_lone_lines_number_counts() -> None:
     (line,), head = chain([{"a": 1}])
     for digit in b"023456789":

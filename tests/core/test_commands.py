@@ -196,7 +196,8 @@ def test_any_words_are_let_through_or_denied(command: str, args: list[str]) -> N
 
 
 @pytest.mark.parametrize(
-    "unit", [["-exec", "find"], ["-exec", "sh", "-c"], ["sh", "-c"], ["sudo"], ["su", "-c"], ["-c"], ["x;"], ["env", "-S"]]
+    "unit",
+    [["-exec", "find"], ["-exec", "sh", "-c"], ["sh", "-c"], ["sudo"], ["su", "-c"], ["-c"], ["x;"], ["env", "-S"]],
 )
 @pytest.mark.parametrize("command", ["find", "sh", "sudo", "su", "env", "xargs"])
 def test_a_peer_cannot_keep_the_reactor_busy_with_nested_words(command: str, unit: list[str]) -> None:

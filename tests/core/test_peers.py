@@ -8,13 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopsy.core import peers
-from loopsy.core.peers import FAILURES, LONGEST_WAIT_S, Book, Record, heard, identified, key_for, manual, missed, probe_wait
+from loopsy.core.peers import (
+    FAILURES,
+    LONGEST_WAIT_S,
+    Book,
+    Record,
+    heard,
+    identified,
+    key_for,
+    manual,
+    missed,
+    probe_wait,
+)
 from loopsy.errors import InvalidRequest, PeerNotFound
 from loopsy.wire.peers import OFFLINE, ONLINE, UNKNOWN, NodeIdentity
 
 NAMES = st.sampled_from([None, "kai", "leo", "mia"])
 ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2"])
-RECORDS = st.builds(manual, ADDRESSES, st.sampled_from([1, 2]), NAMES, st.none() | st.sampled_from(["n1", "n2", "n3", "n4"]))
+RECORDS = st.builds(
+    manual, ADDRESSES, st.sampled_from([1, 2]), NAMES, st.none() | st.sampled_from(["n1", "n2", "n3", "n4"])
+)
 
 
 def record(name: str | None = None, node_id: str | None = None, address: str = "10.0.0.9", port: int = 19532) -> Record:

@@ -58,7 +58,9 @@ def test_a_key_is_whose_it_is() -> None:
     assert KAI.scopes == ALL_SCOPES
 
 
-@pytest.mark.parametrize("header", [b"Bearer x", b"Bearer " + OWN[:-1].encode(), b"Bearer " + OWN.encode() + b"x", b"Bearer \xff"])
+@pytest.mark.parametrize(
+    "header", [b"Bearer x", b"Bearer " + OWN[:-1].encode(), b"Bearer " + OWN.encode() + b"x", b"Bearer \xff"]
+)
 def test_an_unknown_key_is_forbidden(header: bytes) -> None:
     with pytest.raises(Forbidden):
         RING.identify(header)

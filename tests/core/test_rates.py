@@ -78,4 +78,4 @@ def test_a_lowered_limit_holds_at_once() -> None:
 def test_a_clock_that_jumps_back_gives_nothing_away() -> None:
     rates = Rates()
     assert passed(rates, 1, 100)
-    assert not passed(rates, 1, 50)
+    assert not passed(rates, 1, 0)

@@ -14,7 +14,9 @@ from tests.strategies import JSON, cut
 
 EVENTS = st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=3), max_size=4)
 TOKENS = st.lists(
-    st.sampled_from([b"data:", b"data: ", b"id: 1", b"event: x", b": ping", b"\n", b"\r\n", b"\n\n", b"\r", b"x", "é".encode()])
+    st.sampled_from(
+        [b"data:", b"data: ", b"id: 1", b"event: x", b": ping", b"\n", b"\r\n", b"\n\n", b"\r", b"x", "é".encode()]
+    )
 ).map(b"".join)
 
 
