@@ -128,8 +128,9 @@ def test_what_is_kept_is_a_prefix_in_whole_characters(texts: list[str], limit: i
     kept = Kept(limit)
     for text in texts:
         kept.add(text.encode())
-    whole = "".join(texts)
-    assert whole.startswith(kept.text())
+    whole, text = "".join(texts), kept.text()
+    assert whole.startswith(text)
     assert kept.truncated == (len(whole.encode()) > limit)
-    left = whole[len(kept.text()) :]
-    assert len(kept.text().encode()) <= limit < len((kept.text() + left[:1]).encode()) or not left
+    following = whole[: len(text) + 1]
+    assert len(text.encode()) <= limit
+    assert text == whole or len(following.encode()) > limit
