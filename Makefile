@@ -9,9 +9,9 @@ READY := $(VENV)/.ready
 
 $(READY): setup.cfg pyproject.toml loopsy/_version.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip setuptools wheel
+	$(BIN)/pip install -qq --disable-pip-version-check --upgrade pip setuptools wheel
 	@# compat: twistd finds plugins by looking into directories, which setuptools' newer import hook hides
-	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]'
+	$(BIN)/pip install -qq --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]'
 	@touch $@
 
 demo: $(READY) ## two daemons on this machine, and the main job between them

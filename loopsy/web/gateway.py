@@ -7,6 +7,7 @@ itself a gateway address.
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from attrs import frozen
@@ -109,7 +110,7 @@ def described(rest: str, body: BodyStream | bytes) -> dict[str, Any]:
     if isinstance(body, bytes) and rest.startswith("execute"):
         try:
             asked = json.loads(body)
-            what["command"] = " ".join([asked["command"], *asked.get("args", [])])[:NOTED]
+            what["command"] = shlex.join([asked["command"], *asked.get("args", [])])[:NOTED]
         except (ValueError, TypeError, KeyError, AttributeError):
             pass  # the peer will say what is wrong with it
     return what
