@@ -171,6 +171,30 @@ class TransferFailed(LoopsyError):
     code, status = 4005, 500
 
 
+class StorageFull(LoopsyError):
+    """The disk is full there."""
+
+    code, status = 4005, 507
+
+
+class UploadMissing(LoopsyError):
+    """No such upload."""
+
+    code, status = 4006, 404
+
+
+class OffsetConflict(LoopsyError):
+    """The upload stands at another offset."""
+
+    code, status = 4007, 409
+
+
+class PieceMismatch(LoopsyError):
+    """This piece of the upload is not what its checksum says; send it again."""
+
+    code, status = 4004, 460
+
+
 # -- context ----------------------------------------------------------------------------------------------------------
 class KeyNotFound(LoopsyError):
     """No entry has this key."""
@@ -239,6 +263,18 @@ class BodyTooLarge(InvalidRequest):
     status = 413
 
 
+class RangeUnsatisfiable(InvalidRequest):
+    """The range lies behind the end of the file."""
+
+    status = 416
+
+
+class TusVersionUnknown(InvalidRequest):
+    """Uploads speak tus 1.0.0."""
+
+    status = 412
+
+
 class HeadersTooLarge(InvalidRequest):
     """The request's head is not valid HTTP, or larger than 16 KiB."""
 
@@ -275,6 +311,7 @@ def _subclasses(base: type[LoopsyError]) -> list[type[LoopsyError]]:
 
 _BY_WIRE = {(c.code, c.status): c for c in reversed(_subclasses(LoopsyError))} | {(9001, 500): InternalError}
 _BY_CODE = {c.code: c for c in reversed(_subclasses(LoopsyError))} | {9001: InternalError, 9003: InvalidRequest}
+_BY_CODE |= {4004: ChecksumMismatch, 4005: TransferFailed}
 
 
 def from_wire(status: int, body: object) -> LoopsyError:

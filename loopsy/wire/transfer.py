@@ -10,10 +10,10 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from attrs import field, frozen
 
-from loopsy.wire.checks import at_most, no_nul, not_empty, one_of, within
+from loopsy.wire.checks import at_most, each_no_nul, no_nul, not_empty, one_of, within
 
 PATH = [not_empty, no_nul, at_most(32768)]
-FILE, DIRECTORY, SYMLINK, OTHER = "file", "directory", "symlink", "other"
+FILE, DIRECTORY, SYMLINK, OTHER, DELETED = "file", "directory", "symlink", "other", "deleted"
 ODD = "b:"
 
 
@@ -101,12 +101,44 @@ class ManifestEntry:
     """One thing in a tree. ``path`` is below the root ('' is the root itself), with ``/`` on every platform."""
 
     path: str
-    type: str = field(validator=one_of(FILE, DIRECTORY, SYMLINK, OTHER))
-    size: int = 0
-    mtime_ns: int = 0
-    mode: int = 0
+    type: str = field(validator=one_of(FILE, DIRECTORY, SYMLINK, OTHER, DELETED))
+    size: int = field(default=0, validator=within(0, 2**62, "bytes"))
+    mtime_ns: int = field(default=0, validator=within(-(2**62), 2**62, "ns"))
+    mode: int = field(default=0, validator=within(0, 0o7777, ""))
     checksum: str | None = None
-    target: str | None = None
+    target: str | None = field(default=None, validator=no_nul)
+    error: str | None = None
+    """Why it can't be read, where it can't: then no content and no children follow."""
+
+
+@frozen(kw_only=True)
+class FetchRequest:
+    """``POST /transfer/fetch``: small files below a root, in one stream of entries with content."""
+
+    path: str = field(validator=PATH)
+    paths: tuple[str, ...] = field(validator=[at_most(10_000), each_no_nul])
+
+
+@frozen(kw_only=True)
+class EntryFault:
+    """An entry that could not be applied."""
+
+    path: str
+    error: str
+    code: int
+
+
+@frozen(kw_only=True)
+class Applied:
+    """The answer of ``POST /transfer/apply``: how many of each were done."""
+
+    files: int = 0
+    directories: int = 0
+    symlinks: int = 0
+    deleted: int = 0
+    bytes: int = 0
+    """Of the files' content."""
+    errors: tuple[EntryFault, ...] = ()
 
 
 # -- transfers as jobs of the local daemon ----------------------------------------------------------------------------
