@@ -134,10 +134,7 @@ def import_older(layout: Layout, database: Database) -> None:
 
     :raises DataDirError: a file can't be read; nothing was taken over.
     """
-    log = Logger()
     found = older.found(layout)
-    if not found:
-        return
 
     def store(db: Any) -> None:
         for entry in found.entries:
@@ -145,6 +142,7 @@ def import_older(layout: Layout, database: Database) -> None:
         for record in found.peers:
             peers_table.put(db, record)
 
-    database.write([store])
+    if found:
+        database.write([store])
+        Logger(namespace="loopsy").info("imported {e} context entries and {p} peers", e=len(found.entries), p=len(found.peers))
     older.retire(layout)
-    log.info("imported {e} context entries and {p} peers", e=len(found.entries), p=len(found.peers))

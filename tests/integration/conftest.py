@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from loopsy.testing.nodes import Node, keyed_pair
+from tests.integration.machine import Machine
 
 PATIENCE_S = 60.0
 """No condition takes a tenth of this; it is here so that a hanging test ends."""
@@ -68,3 +69,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]
     assert "Traceback" not in a.log + b.log
     a.stop()
     b.stop()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """One with an empty HOME, not set up; its daemon, if the test started one, is stopped."""
+    made = Machine.at(tmp_path / "home")
+    yield made
+    made.end()
