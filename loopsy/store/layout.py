@@ -9,6 +9,8 @@ from pathlib import Path
 from loopsy.errors import DataDirError
 
 DIRECTORY_MODE, FILE_MODE = 0o700, 0o600
+OURS = ("config.yaml*", "node-id", "daemon.pid", "loopsy.db*", "context.json*", "peers.json*", "logs", "logs/*")
+"""With the copies that ``init --force`` and an import keep beside the files."""
 
 
 class Layout:
@@ -41,8 +43,7 @@ class Layout:
 
     def too_open(self) -> list[Path]:
         """Files and directories of ours that others may read or write."""
-        mine = [self.root, self.logs, self.config, self.node_id, self.pid, *self._database_files(), *self._log_files()]
-        return [path for path in mine if _is_open(path)]
+        return [path for path in (self.root, *self._mine()) if _is_open(path)]
 
     def mend(self) -> list[Path]:
         """Close what is too open; returns what that was."""
@@ -51,11 +52,9 @@ class Layout:
             path.chmod(DIRECTORY_MODE if path.is_dir() else FILE_MODE)
         return mended
 
-    def _database_files(self) -> list[Path]:
-        return [self.database.with_name(self.database.name + end) for end in ("", "-wal", "-shm")]
-
-    def _log_files(self) -> list[Path]:
-        return sorted(self.logs.iterdir()) if self.logs.is_dir() else []
+    def _mine(self) -> list[Path]:
+        """What we put there, by name: whoever names a directory with files of his own keeps those as they are."""
+        return [path for pattern in OURS for path in sorted(self.root.glob(pattern))]
 
 
 def _is_open(path: Path) -> bool:
