@@ -131,15 +131,20 @@ class Peers(Service):
     async def met(self, identity: NodeIdentity, address: str, principal: Principal) -> NodeIdentity:
         """A caller introduces itself. Its name is its key's; the address is the connection's.
 
-        :raises InvalidRequest: it claims to be us.
+        :raises InvalidRequest: it claims to be us, or a peer that has another key.
         """
         if identity.node_id == self.own.node_id:
             raise InvalidRequest("nodeId: this is the node's own id")
         name = principal.name if isinstance(principal, PeerPrincipal) else None
+        same, there = self._book.get(identity.node_id), self._book.at(address, identity.port)
+        if same is not None and _is_anothers(same, name):
+            raise InvalidRequest(f"nodeId: {identity.node_id} is another peer's")
+        if there is not None and _is_anothers(there, name):
+            there = None  # two behind one address, or a name of the user's for somebody else
         base = (
             (self._book.named(name) if name else None)
-            or self._book.get(identity.node_id)
-            or self._book.at(address, identity.port)
+            or same
+            or there
             or evolve(rules.manual(address, identity.port, name, None), manually_added=False)
         )
         record = evolve(
@@ -214,11 +219,22 @@ class Peers(Service):
         if health.node_id != record.node_id:
             if record.is_identified and not record.manually_added:
                 return rules.missed(record)  # another machine has that address now
+            known = self._book.get(health.node_id)
+            if known is not None and known.name is not None:
+                return self._known_already(record, known)
             record = evolve(record, node_id=health.node_id)
         record = rules.heard(record, now_ms())
         if target.key is None or record.node_id in self._introduced:
             return record
         return await self._introduce(record, target)
+
+    def _known_already(self, record: Record, known: Record) -> Record:
+        """A manual peer says that it is one with a name: it is that one if the user gave it no other name."""
+        if record.name is None:
+            moved = known.status != ONLINE
+            return evolve(known, address=record.address, port=record.port, manually_added=True) if moved else known
+        self.log.warn("{label} says that it is {known}", label=record.label, known=known.label)
+        return rules.missed(record)
 
     async def _introduce(self, record: Record, target: Target) -> Record:
         try:
@@ -235,3 +251,8 @@ class Peers(Service):
         """The gateway reached it: no need to wait for the next probe to see it return."""
         if record.status != ONLINE:
             self._schedule(record, 0.0)
+
+
+def _is_anothers(record: Record, name: str | None) -> bool:
+    """Whether a caller whose key is filed under ``name`` has no claim to the record. The own key (None) has to all."""
+    return name is not None and record.name is not None and record.name != name

@@ -1,0 +1,262 @@
+"""The peer book of real nodes, and the prober on a clock that needs no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from attrs import define, evolve, field
+from twisted.internet import reactor
+from twisted.internet.task import Clock
+
+from loopsy.client.peer import Target
+from loopsy.config import Auth, Config, Discovery, ManualPeer
+from loopsy.core.peers import FAILURES, INTERVAL_S, LONGEST_WAIT_S
+from loopsy.errors import PeerUnreachable
+from loopsy.services.peers import Peers
+from loopsy.services.settings import Settings
+from loopsy.services.storage import Storage
+from loopsy.store.database import Database
+from loopsy.store.layout import Layout
+from loopsy.testing.nodes import Node, keyed_pair
+from loopsy.wire.peers import AddPeer, NodeIdentity
+from loopsy.wire.status import Health
+from tests.integration.conftest import until
+from tests.integration.test_rest import refused
+
+KAI, MIA = "ca" * 32, "31" * 32
+
+
+def identity(node_id: str, hostname: str, port: int = 9) -> dict[str, Any]:
+    return {"nodeId": node_id, "hostname": hostname, "platform": "linux", "version": "1.0.0", "port": port}
+
+
+def book(node: Node) -> list[tuple[str, str | None, str]]:
+    """Node id, our name and its hostname of every peer."""
+    return [(p["nodeId"], p.get("name"), p["hostname"]) for p in node.ask("GET", "/peers").body["peers"]]
+
+
+# -- who is who -------------------------------------------------------------------------------------------------------
+def test_a_manual_peers_real_identity_is_learnt_and_is_one_entry(make_node: Any) -> None:
+    a, b = make_node("alfa"), make_node("bravo")
+    keyed_pair(a, b)
+    b.write_config(server={"hostname": "bravos-mac"}, auth={"apiKey": b.key, "allowedKeys": {"alfa": "0" * 64}})
+    real = b.start().ask("GET", "/health").body["nodeId"]
+    a.start()
+    until(lambda: book(a) == [(real, "bravo", "bravo")], "its node id")
+    a.ask("POST", "/peers", {"address": "127.0.0.1", "port": b.port})
+    a.ask("POST", "/peers", {"address": "127.0.0.1", "port": b.port, "hostname": "bravo"})
+    assert book(a) == [(real, "bravo", "bravo")]
+    keyed_pair(a, b)
+    b.write_config(server={"hostname": "bravos-mac"}, auth={"apiKey": b.key, "allowedKeys": {"alfa": key_to(a)}})
+    assert b.ask("POST", "/reload").status == 200
+    assert a.ask("POST", "/reload").status == 200
+    a.stop()
+    a.start()
+    until(lambda: book(a) == [(real, "bravo", "bravos-mac")], "its own name, once it takes our key")
+    assert a.ask("GET", f"/peers/{real}/identity").body["hostname"] == "bravos-mac"
+    assert [p["name"] for p in b.ask("GET", "/peers").body["peers"]] == ["alfa"]
+
+
+def key_to(node: Node) -> str:
+    """The key that the node presents to bravo."""
+    import yaml
+
+    key: str = yaml.safe_load(node.layout.config.read_text())["auth"]["peerKeys"]["bravo"]
+    return key
+
+
+def test_a_caller_is_filed_under_its_keys_name_whatever_it_claims(make_node: Any) -> None:
+    node = make_node(auth={"allowedKeys": {"kai": KAI, "mia": MIA}}).start()
+    own = node.ask("GET", "/health").body["nodeId"]
+    answer = node.ask("POST", "/peers/handshake", identity("k-1", "mia"), key=KAI)
+    assert (answer.status, answer.body["nodeId"], answer.body["hostname"]) == (200, own, "alfa")
+    assert book(node) == [("k-1", "kai", "mia")]
+    node.ask("POST", "/peers/handshake", identity("m-1", "kai"), key=MIA)
+    assert book(node) == [("k-1", "kai", "mia"), ("m-1", "mia", "kai")]
+    refused(node.ask("POST", "/peers/handshake", identity(own, "alfa"), key=KAI), 400, 9003, "own id")
+    assert len(book(node)) == 2
+    refused(node.ask("GET", "/peers/mia/status"), 502, 2003, "mia (127.0.0.1:9)")
+
+
+def test_a_key_does_not_take_over_another_peers_entry(make_node: Any) -> None:
+    """Kai says that it is the node that mia is known to be: mia stays who and where she was."""
+    node = make_node(auth={"allowedKeys": {"kai": KAI, "mia": MIA}}).start()
+    node.ask("POST", "/peers/handshake", identity("m-1", "mia", 9), key=MIA)
+    refused(node.ask("POST", "/peers/handshake", identity("m-1", "mia", 8), key=KAI), 400, 9003, "m-1")
+    assert book(node) == [("m-1", "mia", "mia")]
+    assert node.ask("GET", "/peers").body["peers"][0]["port"] == 9
+
+
+def test_a_claimed_node_id_is_not_believed(make_node: Any) -> None:
+    node = make_node(auth={"allowedKeys": {"kai": KAI}}).start()
+    own = node.ask("GET", "/health").body["nodeId"]
+    claim = {"x-loopsy-node-id": own}
+    assert node.ask("PUT", "/context/k", {"value": "v"}, key=KAI, headers=claim).body["fromNodeId"] == "kai"
+    refused(node.ask("POST", "/reload", key=KAI, headers=claim), 403, 1002)
+    refused(node.ask("GET", "/status", key=None, headers=claim), 401, 1001)
+
+
+# -- the book ---------------------------------------------------------------------------------------------------------
+def test_added_and_removed_peers_stay_so_over_a_restart(make_node: Any) -> None:
+    node = make_node().start()
+    for port, name in ((7, "kai"), (8, "mia")):
+        node.run("peers", "add", f"127.0.0.1:{port}", "--name", name, check=True)
+    assert node.run("peers", "remove", "mia").stdout == b"removed mia\n"
+    kept = [("manual-127.0.0.1:7", "kai", "kai")]
+    assert book(node) == kept
+    node.kill()
+    node.start()
+    assert book(node) == kept
+    missing = node.run("peers", "remove", "mia")
+    assert (missing.returncode, missing.stdout) == (1, b"")
+    assert missing.stderr.startswith(b"loopsy: no peer is called 'mia'\n  ")
+
+
+def test_ambiguous_beginnings_and_near_names(make_node: Any) -> None:
+    node = make_node().start()
+    for port, name, node_id in ((7, "kai", "abcd-1"), (8, "mia", "abcd-2")):
+        node.ask("POST", "/peers", {"address": "127.0.0.1", "port": port, "hostname": name, "nodeId": node_id})
+    several = node.run("exec", "abcd", "true")
+    assert several.returncode == 255
+    for part in (b"'abcd' may mean several peers", b"abcd-1 (kai", b"abcd-2 (mia", b"\n  use the node id\n"):
+        assert part in several.stderr
+    near = node.run("exec", "kay", "true")
+    assert (near.returncode, near.stderr) == (255, b"loopsy: no peer is called 'kay'\n  did you mean kai?\n")
+
+
+# -- the prober -------------------------------------------------------------------------------------------------------
+@define
+class Machines:
+    """A PeerClient whose answers are set by hand."""
+
+    there: dict[int, NodeIdentity] = field(factory=dict)
+    """By port."""
+    asked: list[tuple[str, int]] = field(factory=list)
+
+    async def health(self, target: Target) -> Health:
+        """As the real one."""
+        self.asked.append(("health", target.port))
+        return Health(status="ok", node_id=self._at(target).node_id, uptime=1.0, version="1.0.0")
+
+    async def handshake(self, target: Target, own: NodeIdentity) -> NodeIdentity:
+        """As the real one."""
+        self.asked.append(("handshake", target.port))
+        return self._at(target)
+
+    def _at(self, target: Target) -> NodeIdentity:
+        if target.port not in self.there:
+            raise PeerUnreachable("nobody is there")
+        return self.there[target.port]
+
+    async def close(self) -> None:
+        """As the real one."""
+
+
+@define
+class Probing:
+    """The service on a clock, with one manual peer ``kai`` at port 7."""
+
+    clock: Clock
+    machines: Machines
+    peers: Peers
+
+    @property
+    def seen(self) -> list[tuple[str, str, int]]:
+        """Node id, status and misses of each peer."""
+        return [(p.node_id, p.status, p.failure_count) for p in self.peers.list()]
+
+
+OWN = NodeIdentity(node_id="own", hostname="alfa", port=1)
+REAL = NodeIdentity(node_id="real", hostname="kais-mac", port=7)
+
+
+@pytest_twisted.async_yield_fixture
+async def probing(tmp_path: Path) -> AsyncIterator[Probing]:
+    layout = Layout(tmp_path / "data")
+    layout.make()
+    storage = Storage(reactor, Database(layout.database))  # type: ignore[arg-type]
+    storage.startService()
+    config = Config(
+        auth=Auth(api_key="x" * 64, peer_keys={"kai": KAI}),
+        discovery=Discovery(manual_peers=(ManualPeer(address="127.0.0.1", port=7, hostname="kai"),)),
+    )
+    clock, machines = Clock(), Machines()
+    peers = Peers(clock, Settings(layout, config), storage, machines, OWN)  # type: ignore[arg-type]
+    peers.startService()
+    yield Probing(clock, machines, peers)
+    await peers.stopService()
+    assert clock.getDelayedCalls() == []
+    await storage.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_three_misses_make_a_peer_offline_and_its_return_is_seen(probing: Probing) -> None:
+    probing.machines.there[7] = REAL
+    probing.clock.advance(0)
+    assert probing.seen == [("real", "online", 0)]
+    del probing.machines.there[7]
+    for misses in range(1, FAILURES):
+        probing.clock.advance(INTERVAL_S)
+        assert probing.seen == [("real", "online", misses)]
+    probing.clock.advance(INTERVAL_S)
+    assert probing.seen == [("real", "offline", FAILURES)]
+    probing.machines.asked.clear()
+    probing.clock.pump([1.0] * 3600)
+    rounds = len(probing.machines.asked)
+    assert 3600 / LONGEST_WAIT_S - 1 <= rounds <= 3600 / INTERVAL_S / 4  # it backs off, and never gives up
+    probing.machines.there[7] = REAL
+    probing.clock.advance(LONGEST_WAIT_S)
+    assert probing.seen == [("real", "online", 0)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_peer_is_told_once_who_we_are_and_again_after_it_was_away(probing: Probing) -> None:
+    probing.machines.there[7] = REAL
+    probing.clock.pump([0.0, INTERVAL_S, INTERVAL_S])
+    assert probing.machines.asked == [("health", 7), ("handshake", 7), ("health", 7), ("health", 7)]
+    assert [(p.hostname, p.name, p.trusted) for p in probing.peers.list()] == [("kais-mac", "kai", True)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_machine_that_gives_our_own_node_id_is_never_online(probing: Probing) -> None:
+    probing.machines.there[7] = OWN
+    probing.clock.pump([0.0] + [INTERVAL_S] * FAILURES)
+    assert [status for _, status, _ in probing.seen] == ["offline"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_removed_peer_is_not_asked_again(probing: Probing) -> None:
+    probing.clock.advance(0)
+    await probing.peers.remove("kai")
+    probing.machines.asked.clear()
+    probing.clock.pump([INTERVAL_S] * 20)
+    assert probing.machines.asked == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_machine_that_says_it_is_a_named_peer_does_not_take_its_place(probing: Probing) -> None:
+    """It has only claimed it: a probe shows no key."""
+    probing.machines.there.update({7: REAL, 8: evolve(REAL, port=8)})
+    probing.clock.advance(0)
+    await probing.peers.add(AddPeer(address="127.0.0.1", port=8, hostname="mia"))
+    probing.clock.advance(0)
+    assert probing.seen == [("real", "online", 0), ("manual-127.0.0.1:8", "unknown", 1)]
+    assert probing.peers.resolve("kai").port == 7
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_address_of_a_known_peer_makes_no_second_entry_and_is_where_it_went(probing: Probing) -> None:
+    probing.machines.there.update({7: REAL, 8: evolve(REAL, port=8)})
+    probing.clock.advance(0)
+    await probing.peers.add(AddPeer(address="127.0.0.1", port=8))
+    probing.clock.advance(0)
+    assert [(p.name, p.port) for p in probing.peers.list()] == [("kai", 7)]
+    del probing.machines.there[7]
+    probing.clock.pump([INTERVAL_S] * FAILURES)
+    await probing.peers.add(AddPeer(address="127.0.0.1", port=8))
+    probing.clock.pump([0.0, 0.0])
+    assert [(p.name, p.port, p.node_id) for p in probing.peers.list()] == [("kai", 8, "real")]
