@@ -111,9 +111,11 @@ class Follower:
         if self._file is not None:
             self._file.seek(0, os.SEEK_END)
 
-    def _open(self) -> IO[bytes] | None:
+    def _open(self, number: int = 0) -> IO[bytes] | None:
+        from loopsy.store.audit import numbered
+
         try:
-            return open(self._path, "rb")
+            return open(numbered(self._path, number), "rb")
         except FileNotFoundError:
             return None
 
@@ -121,11 +123,21 @@ class Follower:
         """The whole lines that came since."""
         was_replaced = self._was_replaced()  # asked first: what is added between the two is read from the right file
         yield from self._read()
-        if was_replaced:
+        for file in self._newer() if was_replaced else []:
             if self._file is not None:
                 self._file.close()
-            self._file, self._rest = self._open(), b""
+            self._file, self._rest = file, b""
             yield from self._read()
+
+    def _newer(self) -> list[IO[bytes]]:
+        """The files begun since ours was, oldest first: small ones may be rotated faster than we look. Opened from the
+        newest on, so that a rotation meanwhile shows one twice and hides none."""
+        found: dict[tuple[int, int], IO[bytes]] = {}
+        number = 0
+        while (file := self._open(number)) is not None and _identity(file) != (self._file and _identity(self._file)):
+            found.setdefault(_identity(file), file)
+            number += 1
+        return [*reversed(found.values())]
 
     def _read(self) -> Iterator[bytes]:
         if self._file is not None:
@@ -139,8 +151,12 @@ class Follower:
             return False
         if self._file is None:
             return True
-        ours = os.fstat(self._file.fileno())
-        return (ours.st_dev, ours.st_ino) != (now.st_dev, now.st_ino)
+        return _identity(self._file) != (now.st_dev, now.st_ino)
+
+
+def _identity(file: IO[bytes]) -> tuple[int, int]:
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino
 
 
 def readable(text: str) -> str:
