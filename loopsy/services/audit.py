@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -11,9 +12,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from loopsy.core.audit import START, Head
 from loopsy.services.storage import Storage
 from loopsy.store.audit import AuditLog
-from loopsy.store.database import set_fact
+from loopsy.store.database import get_fact, set_fact
 
 HEAD_FACT = "audit-head"
 """``seq:hash`` of the newest line, kept in the database so that a log whose end was cut off is found out."""
@@ -46,6 +48,8 @@ class Audit(Service):
     def startService(self) -> None:
         """Start remembering the head."""
         super().startService()
+        if self._log.was_cut:
+            self.log.error("the audit log does not reach line {seq}, which was written", seq=self._log.head.seq)
         self._remember.start(REMEMBER_S, now=False).addErrback(
             lambda failure: self.log.failure("the audit log's head is no longer remembered", failure)
         )
@@ -75,7 +79,17 @@ class Audit(Service):
         if self._log.head == self._remembered or not self._storage.running:
             return
         self._remembered = head = self._log.head
-        done = self._storage.write(partial(set_fact, name=HEAD_FACT, value=f"{head.seq}:{head.hash}"))
+        descriptor = self._log.duplicate()
+
+        def remember(db: sqlite3.Connection) -> None:
+            os.fsync(descriptor)  # a power cut must not take lines that are remembered
+            set_fact(db, HEAD_FACT, f"{head.seq}:{head.hash}")
+
+        def close(result: Any) -> Any:
+            os.close(descriptor)
+            return result
+
+        done = self._storage.write(remember).addBoth(close)
         done.addErrback(lambda failure: self.log.failure("the audit log's head could not be remembered", failure))
 
     async def stopService(self) -> None:  # our parent awaits it
@@ -86,6 +100,12 @@ class Audit(Service):
         self._flush()
         self._remember_head()
         self._log.close()
+
+
+def remembered_head(db: sqlite3.Connection) -> Head:
+    """The newest line that was remembered."""
+    seq, _, digest = (get_fact(db, HEAD_FACT) or "").partition(":")
+    return Head(int(seq), digest) if seq.isdigit() else START
 
 
 KEPT_WHILE_FAILING = 10_000

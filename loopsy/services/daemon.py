@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from loopsy._version import WIRE_VERSION
 from loopsy.client.peer import PeerClient
 from loopsy.config import Config
-from loopsy.services.audit import Audit
+from loopsy.services.audit import Audit, remembered_head
 from loopsy.services.context import Context
 from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
@@ -98,7 +98,9 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     database = Database(layout.database)
     import_older(layout, database)
     storage = Storage(reactor, database)
-    audit = Audit(reactor, storage, AuditLog(layout.audit, config.audit.max_file_bytes, config.audit.keep_files))
+    limits = config.audit
+    audit_log = AuditLog(layout.audit, limits.max_file_bytes, limits.keep_files, remembered_head(database.reader))
+    audit = Audit(reactor, storage, audit_log)
     peers = Peers(reactor, settings, storage, PeerClient(reactor), own)
     context = Context(reactor, storage, settings)
     execution = Execution(reactor, settings)

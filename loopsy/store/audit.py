@@ -14,10 +14,17 @@ from loopsy.core.audit import START, Head, link, verify
 class AuditLog:
     """The open log and its head."""
 
-    def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
-        """Open the log; a last line that a crash left half-written is ended, so that the next one stands alone."""
+    def __init__(self, path: Path, max_bytes: int, keep: int, remembered: Head = START) -> None:
+        """Open the log; a last line that a crash left half-written goes, so that the next one stands alone.
+
+        ``remembered`` is a head that was on disk once. Where the log does not reach it any more, its end was cut off or
+        changed: the chain goes on from what is remembered, so that the gap stays to be seen.
+        """
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
         self.head = last_head(path)
+        self.was_cut = self.head.seq <= remembered.seq and self.head != remembered
+        if self.was_cut:
+            self.head = remembered
         self._open()
 
     def _open(self) -> None:
@@ -63,6 +70,10 @@ class AuditLog:
                 os.replace(old, numbered(self._path, number + 1))
         numbered(self._path, self._keep).unlink(missing_ok=True)
         self._open()
+
+    def duplicate(self) -> int:
+        """Another descriptor of the open file, for whoever makes it durable in another thread and closes it then."""
+        return os.dup(self._descriptor)
 
     def close(self) -> None:
         """Make all of it durable and close."""
