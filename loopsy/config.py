@@ -17,6 +17,7 @@ from attrs import Attribute, Factory, field, fields, frozen
 
 from loopsy.errors import ConfigError
 from loopsy.wire.codec import camel
+from loopsy.wire.trust import SCOPES
 
 try:
     from yaml import CSafeLoader as Loader
@@ -24,7 +25,6 @@ except ImportError:  # pragma: no cover - a PyYAML built without libyaml
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
 DEFAULT_PORT = 19532
-SCOPES = ("execute", "transfer", "context", "messages", "ai-tasks", "terminal")
 LOG_LEVELS = ("debug", "info", "warn", "error")
 KEY_SHAPE = re.compile(r"[\x21-\x7e]{16,256}")
 MIB = 1024 * 1024

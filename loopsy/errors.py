@@ -91,6 +91,28 @@ class HandshakeFailed(LoopsyError):
     code, status = 2004, 502
 
 
+class PinMismatch(LoopsyError):
+    """The peer shows another certificate than the one that was pinned."""
+
+    code, status = 2006, 502
+
+    @classmethod
+    def of(cls, label: str, pinned: str, shown: str) -> PinMismatch:
+        """With both fingerprints and the remedy."""
+        return cls(
+            f"{label} shows the certificate {shown}, but {pinned} was pinned: it was renewed without us, or this is "
+            "another machine",
+            hint=f"if you trust it, pair again: loopsy peers revoke {label}, then loopsy pair",
+            details={"pinned": pinned, "shown": shown},
+        )
+
+
+class TlsNeeded(LoopsyError):
+    """This address speaks TLS; plain HTTP is taken from this machine only."""
+
+    code, status = 2007, 426
+
+
 class VersionMismatch(LoopsyError):
     """The peer speaks another version."""
 
@@ -273,6 +295,12 @@ class TusVersionUnknown(InvalidRequest):
     """Uploads speak tus 1.0.0."""
 
     status = 412
+
+
+class Misdirected(InvalidRequest):
+    """The Host header names another machine."""
+
+    status = 421
 
 
 class HeadersTooLarge(InvalidRequest):

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, field, frozen
+from OpenSSL import SSL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
@@ -24,6 +26,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from loopsy.client.bodies import BytesBody
+from loopsy.client.pins import ANY, PinnedConnections, connections
 from loopsy.errors import LoopsyError, PeerTimeout, PeerUnreachable, from_wire
 from loopsy.wire import codec, urls
 from loopsy.wire.peers import NodeIdentity
@@ -47,14 +50,16 @@ class Target:
 
     address: str
     port: int
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     label: str = ""
+    pin: str | None = None
+    """Its certificate's fingerprint (then TLS), or None (then plain HTTP). A pinned peer is never asked in plain."""
 
     @property
     def origin(self) -> str:
-        """``http://address:port``; an IPv6 address in brackets."""
+        """``https://address:port``; an IPv6 address in brackets."""
         host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"http://{host}:{self.port}"
+        return f"{'http' if self.pin is None else 'https'}://{host}:{self.port}"
 
 
 class _Quiet(_HTTP11ClientFactory):
@@ -67,9 +72,10 @@ class _Endpoints:
     """An address is connected to at once; HostnameEndpoint would wait 0.3 s to tell that it refuses."""
 
     reactor: Any
+    tls: PinnedConnections | None
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """Where to connect for ``uri``."""
+        """Where to connect for ``uri``, and how."""
         host = uri.host.decode("ascii").strip("[]")
         kind: Any = HostnameEndpoint
         if isIPAddress(host):
@@ -77,19 +83,58 @@ class _Endpoints:
         elif isIPv6Address(host):
             kind = TCP6ClientEndpoint
         endpoint: IStreamClientEndpoint = kind(self.reactor, host, uri.port, timeout=CONNECT_S)
-        return endpoint
+        return endpoint if self.tls is None else wrapClientTLS(self.tls, endpoint)
+
+
+class _Connections:
+    """An Agent and its pool. One for each pin: a pool tells its connections apart by host and port only."""
+
+    def __init__(self, reactor: Any, tls: PinnedConnections | None) -> None:
+        self.pool = HTTPConnectionPool(reactor)
+        self.pool.maxPersistentPerHost = CONNECTIONS
+        self.pool.cachedConnectionTimeout = IDLE_S
+        self.pool._factory = _Quiet  # a line in the log for each connection tells nobody anything
+        self.agent: Agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, tls), self.pool)
 
 
 class PeerClient:
     """Requests to peers."""
 
     def __init__(self, reactor: Any) -> None:
-        self._reactor: IReactorTime = reactor
-        self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = CONNECTIONS
-        self._pool.cachedConnectionTimeout = IDLE_S
-        self._pool._factory = _Quiet  # a line in the log for each connection tells nobody anything
-        self._agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor), self._pool)
+        self._reactor: Any = reactor
+        self._connections: dict[str | None, _Connections] = {None: _Connections(reactor, None)}
+
+    def _agent_for(self, target: Target) -> Agent:
+        found = self._connections.get(target.pin)
+        if found is None:
+            assert target.pin is not None
+            found = _Connections(self._reactor, connections(target.pin, target.label or target.address))
+            self._connections[target.pin] = found
+        return found.agent
+
+    def forget_others(self, pins: Collection[str]) -> None:
+        """Close the connections under pins that hold no longer."""
+        for pin in [pin for pin in self._connections if pin is not None and pin not in pins]:
+            self._connections.pop(pin).pool.closeCachedConnections()
+
+    async def fingerprint_of(self, address: str, port: int) -> str | None:
+        """The fingerprint of the certificate shown at an address; None: it speaks plain HTTP.
+
+        Nothing is proved by it: whoever wants to know more must bind it to something (pairing does).
+
+        :raises PeerUnreachable: nobody listens there.
+        """
+        look = connections(ANY, f"{address}:{port}")
+        agent = Agent.usingEndpointFactory(self._reactor, _Endpoints(self._reactor, look))
+        target = Target(address, port, pin=ANY)
+        try:
+            response = await agent.request(b"GET", f"{target.origin}{urls.HEALTH}".encode())
+        except Exception as error:
+            if look.seen.fingerprint is None and not _is_tls(error):
+                raise unreachable(target, error) from None
+        else:
+            await collect(response, MAX_JSON)
+        return look.seen.fingerprint
 
     async def request(
         self, target: Target, method: bytes, path: str, headers: Headers, body: IBodyProducer | None = None
@@ -102,7 +147,8 @@ class PeerClient:
         if target.key is not None:
             headers.setRawHeaders(b"authorization", [b"Bearer " + target.key.encode()])
         try:
-            response: IResponse = await self._agent.request(method, f"{target.origin}{path}".encode(), headers, body)
+            url = f"{target.origin}{path}".encode()
+            response: IResponse = await self._agent_for(target).request(method, url, headers, body)
         except Exception as error:
             raise unreachable(target, error) from None
         return response
@@ -144,7 +190,7 @@ class PeerClient:
 
     async def health(self, target: Target) -> Health:
         """Whether it is there, and its node id. No key is shown."""
-        return await self.ask(Target(target.address, target.port, None, target.label), b"GET", urls.HEALTH, Health)
+        return await self.ask(evolve(target, key=None), b"GET", urls.HEALTH, Health)
 
     async def handshake(self, target: Target, own: NodeIdentity) -> NodeIdentity:
         """Say who we are and hear who it is."""
@@ -152,8 +198,8 @@ class PeerClient:
 
     def close(self) -> Deferred[None]:
         """Close what is pooled."""
-        closed: Deferred[None] = self._pool.closeCachedConnections()
-        return closed
+        pools = [found.pool for found in self._connections.values()]
+        return gatherResults([pool.closeCachedConnections() for pool in pools]).addCallback(lambda _: None)
 
 
 def unreachable(target: Target, error: Exception) -> LoopsyError:
@@ -163,6 +209,8 @@ def unreachable(target: Target, error: Exception) -> LoopsyError:
     where = f"{target.label} ({target.address}:{target.port})" if target.label else f"{target.address}:{target.port}"
     if isinstance(cause, LoopsyError):
         return cause
+    if _is_tls(error):
+        return PeerUnreachable(f"{where} does not speak TLS as expected: {cause}", hint=TLS_HINT)
     if isinstance(cause, DNSLookupError):
         return PeerUnreachable(f"the name of {where} is not known to DNS")
     if isinstance(cause, ConnectTimeout):
@@ -170,6 +218,15 @@ def unreachable(target: Target, error: Exception) -> LoopsyError:
     if isinstance(cause, ConnectError):
         return PeerUnreachable(f"{where} can't be reached: {in_words(cause)}", hint=REACH_HINT)
     return PeerUnreachable(f"the connection to {where} broke: {str(cause).rstrip('.').lower() or type(cause).__name__}")
+
+
+def _is_tls(error: Exception) -> bool:
+    """Whether TLS failed, rather than the network."""
+    reasons = getattr(error, "reasons", None)
+    return isinstance(reasons[0].value if reasons else error, SSL.Error)
+
+
+TLS_HINT = "was TLS turned off there? A pinned peer is never asked in plain: turn it on, or pair again"
 
 
 def in_words(error: ConnectError) -> str:

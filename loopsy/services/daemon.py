@@ -22,8 +22,10 @@ from loopsy.services.logs import DaemonLog
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
-from loopsy.store import context as context_table
+from loopsy.services.tls import OwnTls, own_tls
+from loopsy.services.trust import Trust
 from loopsy.store import identity, older
+from loopsy.store import context as context_table
 from loopsy.store import peers as peers_table
 from loopsy.store.audit import AuditLog
 from loopsy.store.database import Database
@@ -42,6 +44,9 @@ class Daemon:
     execution: Execution
     peers: Peers
     audit: Audit
+    trust: Trust
+    tls: OwnTls | None
+    """Our certificate, where TLS is on."""
     started: float
     """Of ``time.monotonic``."""
 
@@ -114,6 +119,8 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         execution=execution,
         peers=peers,
         audit=audit,
+        trust=Trust(reactor, settings, peers),
+        tls=own_tls(layout, own.hostname) if config.tls.enabled else None,
         started=time.monotonic(),
     )
     return root, daemon

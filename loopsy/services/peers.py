@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from loopsy.client.peer import PeerClient, Target
+from loopsy.client.pins import normal
 from loopsy.core import peers as rules
 from loopsy.core.peers import Book, Record
 from loopsy.core.principals import PeerPrincipal, Principal
@@ -21,6 +22,7 @@ from loopsy.services.storage import Storage
 from loopsy.store import peers as table
 from loopsy.wire.peers import OFFLINE, ONLINE, AddPeer, NodeIdentity, Peer
 from loopsy.wire.status import PeerCounts
+from loopsy.wire.trust import SCOPES
 
 
 class Peers(Service):
@@ -39,6 +41,8 @@ class Peers(Service):
         self._storage = storage
         self._book = Book(table.load(storage.reader))
         self._probes: dict[str, IDelayedCall] = {}
+        self.last_used: dict[str, int] = {}
+        """When a peer's key was last presented here, by name (ms since the epoch); the edge writes it."""
         self._introduced: set[str] = set()
         """Node ids that know us since this daemon started."""
         settings.when_changed(self._take_up_config)
@@ -60,6 +64,7 @@ class Peers(Service):
         await self.client.close()
 
     def _take_up_config(self) -> None:
+        self.client.forget_others({normal(pin) for pin in self._settings.config.tls.pinned_certs.values()})
         for peer in self._settings.config.discovery.manual_peers:
             known = self._book.at(peer.address, peer.port)
             if known is None and peer.hostname is not None:
@@ -84,11 +89,21 @@ class Peers(Service):
         """Where it is and the key for it."""
         auth = self._settings.config.auth
         key = rules.key_for(record, self._book, auth.peer_keys, auth.allowed_keys)
-        return Target(record.address, record.port, key, record.label)
+        pin = self._settings.config.tls.pinned_certs.get(record.name) if record.name else None
+        return Target(record.address, record.port, key, record.label, None if pin is None else normal(pin))
 
     def list(self) -> tuple[Peer, ...]:
         """Everyone, as the wire shows them."""
-        return tuple(evolve(record, trusted=self.target(record).key is not None) for record in self._book.all())
+        return tuple(self._shown(record) for record in self._book.all())
+
+    def _shown(self, record: Record) -> Record:
+        """A record with what the config and the requests of late say of it."""
+        target, auth = self.target(record), self._settings.config.auth
+        scopes = None
+        if record.name is not None and record.name in auth.allowed_keys:
+            scopes = tuple(auth.scopes.get(record.name, SCOPES))
+        used = self.last_used.get(record.name or "", record.last_used)
+        return evolve(record, trusted=target.key is not None, pin=target.pin, scopes=scopes, last_used=used)
 
     def counts(self) -> PeerCounts:
         """How many, by status."""
@@ -115,7 +130,7 @@ class Peers(Service):
             record = evolve(known, manually_added=True, name=request.hostname or known.name)
         await self._file(record)
         self._schedule(record, 0.0)
-        return evolve(record, trusted=self.target(record).key is not None)
+        return self._shown(record)
 
     async def remove(self, word: str) -> Record:
         """Strike a peer; gone from disk when this returns.
@@ -246,6 +261,19 @@ class Peers(Service):
             return record
         self._introduced.add(identity.node_id)
         return rules.identified(record, identity, now_ms())
+
+    async def trusted(self, node: NodeIdentity, address: str, name: str) -> None:
+        """A peer was paired under ``name``; on disk when this returns."""
+        base = self._book.get(node.node_id) or rules.manual(address, node.port, name, node.node_id)
+        record = rules.identified(evolve(base, name=name, pinned_at=now_ms(), manually_added=True), node, now_ms())
+        self._introduced.discard(node.node_id)
+        await self._file(evolve(record, address=address, port=node.port))
+        self._schedule(record, 0.0)
+
+    async def distrusted(self, record: Record) -> None:
+        """Its keys are gone: it stays in the book as somebody we know of."""
+        self._introduced.discard(record.node_id)
+        await self._file(evolve(record, name=None, pinned_at=None, trusted=False))
 
     def answered(self, record: Record) -> None:
         """The gateway reached it: no need to wait for the next probe to see it return."""

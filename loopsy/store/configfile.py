@@ -57,7 +57,13 @@ def create(path: Path, values: Mapping[str, Any], *, replace: bool = False) -> N
 def change(path: Path, keys: Sequence[str], value: Any) -> None:
     """Set the key under ``keys`` (``("auth", "apiKey")``); None removes it. Comments, order and all else stay.
 
-    The text is checked before it replaces the old one, whole.
+    :raises ConfigError: the file, or what it would become, can't be used.
+    """
+    change_all(path, [(keys, value)])
+
+
+def change_all(path: Path, edits: Sequence[tuple[Sequence[str], Any]]) -> None:
+    """Several at once: all of them or none. The text is checked before it replaces the old one, whole.
 
     :raises ConfigError: the file, or what it would become, can't be used.
     """
@@ -69,7 +75,8 @@ def change(path: Path, keys: Sequence[str], value: Any) -> None:
     except Exception as error:
         raise ConfigError(f"{path} can't be edited: {error}") from None
     document = {} if document is None else document
-    _set(document, keys, value, path)
+    for keys, value in edits:
+        _set(document, keys, value, path)
     out = io.StringIO()
     yaml.dump(document, out)
     config.parse(out.getvalue(), str(path))

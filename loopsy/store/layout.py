@@ -9,7 +9,8 @@ from pathlib import Path
 from loopsy.errors import DataDirError
 
 DIRECTORY_MODE, FILE_MODE = 0o700, 0o600
-OURS = ("config.yaml*", "node-id", "daemon.pid", "loopsy.db*", "context.json*", "peers.json*", "logs", "logs/*")
+OURS = ("config.yaml*", "node-id", "daemon.pid", "loopsy.db*", "context.json*", "peers.json*", "logs", "logs/*", "tls",
+        "tls/*")  # fmt: skip
 """With the copies that ``init --force`` and an import keep beside the files."""
 
 
@@ -22,6 +23,9 @@ class Layout:
         self.database = self.root / "loopsy.db"
         self.node_id = self.root / "node-id"
         self.pid = self.root / "daemon.pid"
+        self.tls = self.root / "tls"
+        self.tls_key = self.tls / "key.pem"
+        self.tls_certificate = self.tls / "cert.pem"
         self.logs = self.root / "logs"
         self.audit = self.logs / "audit.jsonl"
         self.daemon_log = self.logs / "daemon.log"

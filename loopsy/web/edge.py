@@ -6,7 +6,7 @@ All that can be decided from the head is decided before the body is read, in ``a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
@@ -14,11 +14,12 @@ from twisted.logger import Logger
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect
 
-from loopsy.core import principals
-from loopsy.core.principals import Keyring, Principal
+from loopsy.core import hosts, principals
+from loopsy.core.principals import PeerPrincipal, Principal
 from loopsy.core.rates import Rates
-from loopsy.errors import InvalidRequest, UnknownRoute, WrongContentType, WrongMethod
+from loopsy.errors import InvalidRequest, LoopsyError, UnknownRoute, WrongContentType, WrongMethod
 from loopsy.services.audit import Records
+from loopsy.services.clock import now_ms
 from loopsy.services.settings import Settings
 from loopsy.web.routes import Bound, Raw, Table
 
@@ -48,24 +49,51 @@ class Edge:
 
     log = Logger()
 
-    def __init__(self, table: Table, settings: Settings, records: Records) -> None:
+    def __init__(
+        self,
+        table: Table,
+        settings: Settings,
+        records: Records,
+        names: frozenset[str] = frozenset(),
+        last_used: MutableMapping[str, int] | None = None,
+    ) -> None:
+        """``names``: what this machine is called; ``last_used``: when each peer's key was presented, for us to fill."""
         self.table = table
         self.records = records
         self._settings = settings
         self._rates = Rates()
         self._matches: dict[tuple[bytes, bytes], Match] = {}
-
-    @property
-    def keyring(self) -> Keyring:
-        """The keys as they stand now."""
-        return self._settings.keyring
+        self._hosts: set[bytes] = set()
+        self._names = names
+        self._last_used = {} if last_used is None else last_used
 
     def identify(self, authorization: bytes | None) -> Principal:
         """Who calls.
 
         :raises Unauthenticated: :raises Forbidden:
         """
-        return self._settings.keyring.identify(authorization)
+        principal = self._settings.keyring.identify(authorization)
+        if isinstance(principal, PeerPrincipal):
+            self._last_used[principal.name] = now_ms()
+        return principal
+
+    def check_host(self, host: bytes | None) -> None:
+        """The request is meant for this machine: a name that an attacker made point here is not ours.
+
+        :raises Misdirected: it names another.
+        """
+        if host is not None and host not in self._hosts:
+            hosts.check(host.decode("latin-1"), self._names)
+            if len(self._hosts) < MATCHES:
+                self._hosts.add(host)
+
+    def still_may(self, authorization: bytes | None, admission: Admission) -> bool:
+        """Whether a request that is under way would still be let in, with the keys and scopes of now."""
+        try:
+            principals.check(self.identify(authorization), admission.match.bound.route.access)
+        except LoopsyError:
+            return False
+        return True
 
     def admit(
         self, method: bytes, path: bytes, principal: Principal, content_type: Callable[[], bytes | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.application.service import Service
@@ -15,11 +16,13 @@ from loopsy.web.context import ContextArea
 from loopsy.web.edge import Edge
 from loopsy.web.execution import ExecutionArea
 from loopsy.web.gateway import GatewayArea
+from loopsy.web.oneport import OnePort
 from loopsy.web.openapi import OpenApiArea
 from loopsy.web.peers import PeersArea
 from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
 from loopsy.web.status import StatusArea
+from loopsy.web.trust import TrustArea
 
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not chosen
 FLUSH_S = 2.0
@@ -31,13 +34,20 @@ def table(daemon: Daemon) -> Table:
     """Every route of the daemon."""
     areas: list[Area] = [
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
+        TrustArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
 
 
 def body_limit(limits: ContextLimits) -> int:
-    """Bytes of a JSON body. JSON may write one byte of a value as two (a quote, a line break), and the rest needs room."""
+    """Bytes of a JSON body. JSON may write a byte of a value as two (a quote, a line break); the rest needs room."""
     return 2 * limits.max_value_bytes + 64 * 1024
+
+
+def own_names(hostname: str) -> frozenset[str]:
+    """What this machine may be called in a Host header, beside its addresses and localhost."""
+    short = hostname.partition(".")[0]
+    return frozenset(name.lower() for name in (hostname, short, f"{short}.local", socket.getfqdn()) if name)
 
 
 class Listener(Service):
@@ -51,15 +61,18 @@ class Listener(Service):
         server = daemon.settings.config.server
         self._port = server.port
         self._hosts = [server.host, *(["127.0.0.1"] if server.host not in (*EVERYWHERE, *LOOPBACK) else [])]
-        edge = Edge(table(daemon), daemon.settings, daemon.audit)
+        names = own_names(daemon.own.hostname)
+        edge = Edge(table(daemon), daemon.settings, daemon.audit, names, daemon.peers.last_used)
         self._site = Site(reactor, edge, body_limit(daemon.settings.config.context))
         self._execution = daemon.execution
+        self._factory: Any = self._site if daemon.tls is None else OnePort(self._site, daemon.tls.context)
+        daemon.settings.when_changed(self._site.recheck)
         self._ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
         """Take the ports, so that a taken one stops the start with a plain message."""
         for host in self._hosts:
-            self._ports.append(self._reactor.listenTCP(self._port, self._site, backlog=256, interface=host))
+            self._ports.append(self._reactor.listenTCP(self._port, self._factory, backlog=256, interface=host))
 
     def startService(self) -> None:
         """Tell."""

@@ -10,6 +10,7 @@ import itertools
 import os
 import time
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -30,6 +31,8 @@ from loopsy.wire import codec
 DRAIN_BYTES, DRAIN_S = 64 * 1024 * 1024, 5.0
 """Of a refused body so much is read and thrown away: closing at once would take the answer from the sender's hands."""
 SMALL = 64 * 1024
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+"""Twisted's own table lacks the newer ones (421, 426, 431)."""
 REQUEST_ID = b"x-request-id"
 MAX_ID = 128
 SECURITY = {
@@ -105,6 +108,7 @@ class EdgeRequest(server.Request):
             self._refuse(self._bug(Failure()), length)
 
     def _admit(self, length: int | None) -> None:
+        self.edge.check_host(self.getHeader(b"host"))
         self.principal = self.edge.identify(self.getHeader(b"authorization"))
         admission = self.edge.admit(self.method, self.path, self.principal, lambda: self.getHeader(b"content-type"))
         self._admission = admission
@@ -266,8 +270,8 @@ class EdgeRequest(server.Request):
         self.finish()
 
     def _write_whole(self, status: int, body: bytes) -> None:
-        """The common answer in one piece: to build a Headers object and take it apart would cost as much as the rest."""
-        self.setResponseCode(status)
+        """The common answer in one piece: building a Headers object and taking it apart costs as much as the rest."""
+        self.setResponseCode(status, REASONS.get(status))
         self.startedWriting = 1
         self.sentLength = len(body)
         values = (status, self.code_message, DATE.now(), self.request_id.encode(), SECURITY_LINES, len(body))
@@ -279,7 +283,7 @@ class EdgeRequest(server.Request):
 
     def begin(self, status: int, content_type: bytes, length: int | None = None) -> None:
         """Set the head; it leaves with the first ``write``."""
-        self.setResponseCode(status)
+        self.setResponseCode(status, REASONS.get(status))
         headers = self.responseHeaders
         headers.setRawHeaders(b"date", [DATE.now()])
         headers.setRawHeaders(b"content-type", [content_type])
@@ -311,6 +315,12 @@ class EdgeRequest(server.Request):
     def is_gone(self) -> bool:
         """Whether the client went away."""
         return bool(self._disconnected)
+
+    def recheck(self) -> None:
+        """Keys or scopes changed: a request of somebody who would no longer be let in is cut."""
+        admission = self._admission
+        if admission is not None and not self.edge.still_may(self.getHeader(b"authorization"), admission):
+            self.cut()
 
     def cut(self) -> None:
         """Break the connection: a half-sent answer must not look whole."""

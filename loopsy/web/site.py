@@ -45,7 +45,7 @@ class Channel(http.HTTPChannel):
         )
         transport: Any = self.transport
         transport.write(head + body)
-        transport.loseWriteConnection()  # the sender sees the end at once
+        getattr(transport, "loseWriteConnection", lambda: None)()  # the sender sees the end at once (not through TLS)
         self._bad = True
         self.clearLineBuffer()
         self.setTimeout(DRAIN_S)
@@ -105,6 +105,12 @@ class Site(server.Site):
             channel.loseConnection()
         cut = self.reactor.callLater(seconds, self._cut_all)
         return self._all_closed.addCallback(lambda _: cut.cancel() if cut.active() else None)
+
+    def recheck(self) -> None:
+        """Keys or scopes changed: what is under way for somebody who lost them is cut."""
+        for channel in list(self.channels):
+            for request in list(channel.requests):
+                request.recheck()
 
     def _cut_all(self) -> None:
         for channel in list(self.channels):

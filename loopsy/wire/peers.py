@@ -43,6 +43,14 @@ class Peer:
     manually_added: bool = False
     name: str | None = None
     """What this machine calls it: the name its key is filed under."""
+    pin: str | None = None
+    """The fingerprint of its certificate; None: it is spoken to in plain HTTP."""
+    pinned_at: int | None = None
+    """ms since the epoch."""
+    scopes: tuple[str, ...] | None = None
+    """What it may do here; None: it has no key of ours."""
+    last_used: int | None = None
+    """When its key was last presented here, ms since the epoch."""
 
 
 @frozen(kw_only=True)

@@ -21,6 +21,9 @@ PEER = f"{BASE}/peers/<node_id>"
 HANDSHAKE = f"{BASE}/peers/handshake"
 GATEWAY = f"{BASE}/peers/<peer>/<path:rest>"
 
+TRUST_REVOKE = f"{BASE}/trust/<peer>/revoke"
+TRUST_SCOPES = f"{BASE}/trust/<peer>/scopes"
+
 EXECUTE = f"{BASE}/execute"
 EXECUTE_STREAM = f"{BASE}/execute/stream"
 JOBS = f"{BASE}/execute/jobs"

@@ -53,7 +53,7 @@ def test_what_is_not_http_is_told_so(node: Node, data: bytes) -> None:
 
 def test_a_chunked_body_without_end_is_stopped_at_the_limit(node: Node) -> None:
     head = (
-        f"POST /api/v1/execute HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {node.key}\r\n"
+        f"POST /api/v1/execute HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {node.key}\r\n"
         "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     ).encode()
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
@@ -63,15 +63,15 @@ def test_a_chunked_body_without_end_is_stopped_at_the_limit(node: Node) -> None:
 
 
 def test_a_refused_upload_gets_its_answer_before_its_end(node: Node) -> None:
-    head = b"POST /api/v1/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
+    head = b"POST /api/v1/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", node.port), timeout=10) as sock:
         sock.sendall(head + b"x" * 1000)
         assert b" 401 " in sock.recv(65536)
 
 
 def test_a_connection_goes_on_after_a_refused_small_body(node: Node) -> None:
-    bad = b"POST /api/v1/execute HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
-    good = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    bad = b"POST /api/v1/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
+    good = b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     answer = raw(node, bad + good)
     assert answer.count(b"HTTP/1.1 ") == 2
     assert b"HTTP/1.1 200" in answer
@@ -101,7 +101,7 @@ def test_a_connection_goes_on_after_a_refused_small_body(node: Node) -> None:
 )
 def test_no_request_makes_an_internal_error(node: Node, method: str, path: str, body: bytes, query: str) -> None:
     head = (
-        f"{method} /api/v1/{path}?{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {node.key}\r\n"
+        f"{method} /api/v1/{path}?{query} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {node.key}\r\n"
         f"Connection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     answer = raw(node, head.encode("ascii", "ignore") + body)

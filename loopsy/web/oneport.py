@@ -1,0 +1,104 @@
+"""One port for TLS and plain HTTP: a TLS connection begins with the byte 0x16, an HTTP request never does.
+
+Once TLS is on, plain HTTP is for this machine's own clients, on loopback; from anywhere else it is answered with 426.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from loopsy.errors import TlsNeeded
+from loopsy.web.site import Site
+from loopsy.wire import codec
+
+HANDSHAKE = b"\x16"
+SILENT_S = 10
+"""Who connects and says nothing for so long is not coming."""
+
+
+class OnePort(Factory):
+    """Tells each connection's protocol by its first byte."""
+
+    noisy = False
+
+    def __init__(self, site: Site, context: Any) -> None:
+        self.site = site
+        self.secure = TLSMemoryBIOFactory(context, False, site)
+
+    def doStart(self) -> None:
+        """The site starts with us."""
+        super().doStart()
+        self.site.doStart()
+
+    def doStop(self) -> None:
+        """The site stops with us."""
+        super().doStop()
+        self.site.doStop()
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """A protocol that waits for the first byte."""
+        return FirstByte(self, addr)
+
+
+class FirstByte(Protocol):
+    """Waits for the first byte, then hands the connection over."""
+
+    def __init__(self, ports: OnePort, address: IAddress | None) -> None:
+        self._ports = ports
+        self._address = address
+        self._timer: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Wait, but not for long."""
+        transport: Any = self.transport
+        self._timer = self._ports.site.reactor.callLater(SILENT_S, transport.abortConnection)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It left without a word."""
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def dataReceived(self, data: bytes) -> None:
+        """The first byte decides."""
+        self._stop_timer()
+        if data[:1] == HANDSHAKE:
+            self._hand_over(self._ports.secure, data)
+        elif is_loopback(getattr(self._address, "host", "")):
+            self._hand_over(self._ports.site, data)
+        else:
+            self._refuse()
+
+    def _hand_over(self, factory: Any, data: bytes) -> None:
+        transport: Any = self.transport
+        real = factory.buildProtocol(self._address)
+        transport.protocol = real
+        real.makeConnection(transport)
+        real.dataReceived(data)
+
+    def _refuse(self) -> None:
+        body = codec.dump(TlsNeeded().body())
+        transport: Any = self.transport
+        transport.write(
+            b"HTTP/1.1 426 Upgrade Required\r\nupgrade: TLS/1.2\r\nconnection: upgrade, close\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+        )
+        transport.loseConnection()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own loopback."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

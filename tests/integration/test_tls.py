@@ -1,0 +1,172 @@
+"""TLS on one port, pins, scopes and revocation, between real daemons; and the browser next door."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import socket
+import ssl
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopsy.store import certificate, configfile
+from loopsy.testing.nodes import Node, keyed_pair
+from tests.integration.conftest import until
+from tests.integration.streams import Stream
+from tests.integration.test_execution import alive
+from tests.integration.test_hostile import raw
+from tests.integration.test_rest import refused
+
+
+def pinned_pair(a: Node, b: Node) -> None:
+    """Two nodes with TLS, keyed to each other and pinned."""
+    keyed_pair(a, b, tls={"enabled": True})
+    for one, other in ((a, b), (b, a)):
+        pin = certificate.ensure(other.layout, other.name).fingerprint
+        configfile.change(one.layout.config, ("tls", "pinnedCerts", other.name), pin)
+
+
+@pytest.fixture
+def secure(make_node: Callable[..., Node]) -> tuple[Node, Node]:
+    a, b = make_node("alfa"), make_node("bravo")
+    pinned_pair(a, b)
+    return a.start(), b.start()
+
+
+def fingerprint(node: Node) -> str:
+    """Of the certificate that a node's port shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", node.port), timeout=30) as sock,
+        context.wrap_socket(sock) as wrapped,
+    ):
+        return hashlib.sha256(wrapped.getpeercert(True) or b"").hexdigest()
+
+
+def test_one_port_speaks_both_and_peers_speak_tls(secure: tuple[Node, Node]) -> None:
+    a, b = secure
+    assert a.ask("POST", "/peers/bravo/execute", {"command": "echo", "args": ["hi"]}).body["stdout"] == "hi\n"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(b.layout.tls_certificate)
+    connection = http.client.HTTPSConnection("localhost", b.port, context=context, timeout=30)
+    connection.request("GET", "/api/v1/health")
+    assert connection.getresponse().status == 200
+    connection.close()
+    (peer,) = a.ask("GET", "/peers").body["peers"]
+    assert peer["pin"] == fingerprint(b)
+
+
+def test_old_tls_is_refused(secure: tuple[Node, Node]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", secure[1].port), timeout=30) as sock, pytest.raises(ssl.SSLError):
+        context.wrap_socket(sock)
+
+
+def test_another_certificate_ends_it_before_a_byte_of_the_request(secure: tuple[Node, Node], tmp_path: Path) -> None:
+    """An impostor on b's port shows a certificate of its own: it sees a handshake, and no request."""
+    a, b = secure
+    b.stop()
+    impostor = Node(tmp_path / "eve", "eve")
+    impostor.layout.make()
+    shown = certificate.ensure(impostor.layout, "bravo").fingerprint
+    heard = serve_tls(b.port, impostor)
+    answer = a.ask("GET", "/peers/bravo/status")
+    refused(answer, 502, 2006, shown)
+    assert answer.body["error"]["details"]["pinned"] in answer.body["error"]["message"]
+    assert "pair" in answer.body["error"]["details"]["hint"]
+    assert heard == [b""] or not any(heard)
+
+
+def serve_tls(port: int, impostor: Node) -> list[bytes]:
+    """Take connections on ``port`` with the impostor's certificate; what they send is put into the list."""
+    heard: list[bytes] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(impostor.layout.tls_certificate, impostor.layout.tls_key)
+    listening = socket.create_server(("127.0.0.1", port))
+
+    def serve() -> None:
+        for _ in range(3):
+            try:
+                with context.wrap_socket(listening.accept()[0], server_side=True) as sock:
+                    heard.append(sock.recv(65536))
+            except OSError:
+                continue
+
+    threading.Thread(target=serve, daemon=True).start()
+    return heard
+
+
+def test_a_pinned_peer_is_never_asked_in_plain(secure: tuple[Node, Node]) -> None:
+    """b is replaced by something that speaks plain HTTP only: it never sees the key."""
+    a, b = secure
+    b.stop()
+    heard: list[bytes] = []
+    listening = socket.create_server(("127.0.0.1", b.port))
+
+    def serve() -> None:
+        for _ in range(3):
+            sock = listening.accept()[0]
+            heard.append(sock.recv(65536))
+            sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            sock.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    answer = a.ask("GET", "/peers/bravo/status")
+    refused(answer, 502, 2003)
+    assert heard
+    assert all(data[:1] == b"\x16" for data in heard)
+    listening.close()
+
+
+def test_scopes_take_effect_at_once_and_cut_what_they_no_longer_allow(secure: tuple[Node, Node]) -> None:
+    a, b = secure
+    stream = Stream(a, "/peers/bravo/execute/stream", {"command": "sh", "args": ["-c", "echo hi; exec sleep 300"]})
+    assert next(stream.frames())[1] == b"hi\n"
+    answer = b.ask("PUT", "/trust/alfa/scopes", {"scopes": ["context"]})
+    assert answer.body["scopes"] == ["context"]
+    assert stream.ending() is None
+    refused(a.ask("POST", "/peers/bravo/execute", {"command": "true"}), 403, 1002, "execute")
+    assert a.ask("GET", "/peers/bravo/context").status == 200
+    refused(b.ask("PUT", "/trust/alfa/scopes", {"scopes": ["all"]}), 400, 9003, "scopes")
+
+
+def test_a_revoked_peer_is_out_at_once_and_its_streams_are_cut(secure: tuple[Node, Node], tmp_path: Path) -> None:
+    a, b = secure
+    marker = tmp_path / "pid"
+    script = f"echo $$ > {marker}; echo hi; exec sleep 300"
+    stream = Stream(a, "/peers/bravo/execute/stream", {"command": "sh", "args": ["-c", script]})
+    assert next(stream.frames())[1] == b"hi\n"
+    assert b.ask("POST", "/trust/alfa/revoke").body == {"success": True, "name": "alfa"}
+    assert stream.ending() is None
+    until(lambda: not alive(marker))
+    refused(a.ask("GET", "/peers/bravo/status"), 403, 1002)
+    text = b.layout.config.read_text()
+    assert "alfa" not in text.partition("discovery")[0]
+    b.stop()
+    b.start()
+    refused(a.ask("GET", "/peers/bravo/status"), 403, 1002)
+
+
+def test_a_name_that_an_attacker_points_here_is_refused(make_node: Callable[..., Node]) -> None:
+    node = make_node().start()
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "alfa.evil"):
+        refused(node.ask("GET", "/health", headers={"host": host}), 421, 9003, host.partition(":")[0])
+        refused(node.ask("POST", "/execute", {"command": "true"}, headers={"host": host}), 421, 9003)
+    for host in ("127.0.0.1", "[::1]:80", "localhost:1", "ALFA", "alfa.local:19532", "192.0.2.7"):
+        assert node.ask("GET", "/health", headers={"host": host}).status == 200
+
+
+def test_what_is_neither_is_answered_as_bad_http(make_node: Any) -> None:
+    node = make_node(tls={"enabled": True}).start()
+    assert raw(node, b"\x00\x01\x02\r\n\r\n").startswith(b"HTTP/1.1 4")
+    assert node.ask("GET", "/health").status == 200
