@@ -6,10 +6,13 @@ import argparse
 import time
 from typing import Any
 
-from loopsy.cli import arguments, render
+from loopsy.cli import arguments, render, trust
 from loopsy.client.local import DEFAULT_PORT, LocalDaemon
 from loopsy.errors import UsageError
 from loopsy.wire import urls
+
+
+COLUMNS = ("peer", "address", "status", "last seen", "trust", "may", "used", "node")
 
 
 def fill(parser: arguments.Parser, name: str) -> None:
@@ -25,6 +28,8 @@ def fill(parser: arguments.Parser, name: str) -> None:
     arguments.describe(removing, "Forget a peer. Its keys stay in config.yaml.", "loopsy peers remove kai", remove)
     arguments.complete_peers(removing.add_argument("peer", help="its name, hostname or node id"))
     arguments.add_json(removing)
+    trust.fill_revoke(actions.add_parser("revoke", help="trust one no longer"))
+    trust.fill_scope(actions.add_parser("scope", help="say what one may do here"))
 
 
 def _fill_add(adding: argparse.ArgumentParser) -> None:
@@ -51,7 +56,7 @@ def show(args: argparse.Namespace) -> int:
         print("no peers are known yet\n  add one with: loopsy peers add <address> --name <name>")
     else:
         now = time.time() * 1000
-        print(render.table(("peer", "address", "status", "last seen", "key", "node"), [_row(p, now) for p in peers]))
+        print(render.table(COLUMNS, [_row(peer, now) for peer in peers]))
     return 0
 
 
@@ -69,8 +74,26 @@ def endpoint(peer: dict[str, Any]) -> str:
 def _row(peer: dict[str, Any], now_ms: float) -> tuple[object, ...]:
     node_id = str(peer.get("nodeId", ""))
     node = "not known yet" if node_id.startswith("manual-") else node_id[:8]
-    seen, key = render.ago(peer.get("lastSeen") or 0, now_ms), "yes" if peer.get("trusted") else "no"
-    return label(peer), endpoint(peer), peer.get("status"), seen, key, node
+    seen, used = (render.ago(peer.get(field) or 0, now_ms) for field in ("lastSeen", "lastUsed"))
+    return label(peer), endpoint(peer), peer.get("status"), seen, _trust(peer, now_ms), _may(peer), used, node
+
+
+def _trust(peer: dict[str, Any], now_ms: float) -> str:
+    """How we speak to it: with its certificate pinned, with a key in plain HTTP, or not at all."""
+    if not peer.get("trusted"):
+        return "no key"
+    if not peer.get("pin"):
+        return "key, plain http"
+    since = peer.get("pinnedAt")
+    return f"pinned {render.ago(since, now_ms)}" if since else "pinned"
+
+
+def _may(peer: dict[str, Any]) -> str:
+    """What it may do here."""
+    scopes = peer.get("scopes")
+    if scopes is None:
+        return "nothing"
+    return "all" if set(trust.SCOPES) <= set(scopes) else ",".join(scopes) or "nothing"
 
 
 def add(args: argparse.Namespace) -> int:
