@@ -11,7 +11,6 @@ from loopsy.client.local import DEFAULT_PORT, LocalDaemon
 from loopsy.errors import UsageError
 from loopsy.wire import urls
 
-
 COLUMNS = ("peer", "address", "status", "last seen", "trust", "may", "used", "node")
 
 

@@ -36,10 +36,11 @@ def line_of(request: bytes) -> str:
 def test_peers(tmp_path: Path, capsys: Capsys) -> None:
     assert asked(tmp_path, [answer(200, {"peers": [PEER, EVIL]})], "peers")[0] == 0
     rows = capsys.readouterr().out.splitlines()
-    assert rows[0].split() == ["PEER", "ADDRESS", "STATUS", "LAST", "SEEN", "KEY", "NODE"]
-    assert rows[1].split() == ["kai", "10.0.0.7:19532", "online", "never", "yes", "11111111"]
+    assert rows[0].split() == ["PEER", "ADDRESS", "STATUS", "LAST", "SEEN", "TRUST", "MAY", "USED", "NODE"]
+    plain = ["key,", "plain", "http", "nothing", "never", "11111111"]
+    assert rows[1].split() == ["kai", "10.0.0.7:19532", "online", "never", *plain]
     assert rows[2].split()[:2] == ["x\\x1b[2J", "[fd00::1]:19532"]
-    assert rows[2].endswith("no   not known yet")
+    assert rows[2].split()[-6:] == ["key", "nothing", "never", "not", "known", "yet"]
 
 
 @pytest.mark.parametrize("words", [("peers", "--json"), ("peers", "list", "--json"), ("peers", "--json", "list")])
