@@ -28,6 +28,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
     arguments.complete_peers(removing.add_argument("peer", help="its name, hostname or node id"))
     arguments.add_json(removing)
     trust.fill_revoke(actions.add_parser("revoke", help="trust one no longer"))
+    trust.fill_rotate(actions.add_parser("rotate", help="make new keys with one"))
     trust.fill_scope(actions.add_parser("scope", help="say what one may do here"))
 
 

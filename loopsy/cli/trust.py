@@ -1,4 +1,4 @@
-"""``loopsy peers revoke`` and ``scope``: who is trusted with what."""
+"""``loopsy peers revoke``, ``scope`` and ``rotate``: who is trusted with what."""
 
 from __future__ import annotations
 
@@ -39,6 +39,18 @@ def fill_scope(parser: argparse.ArgumentParser) -> None:
     arguments.add_json(parser)
 
 
+def fill_rotate(parser: argparse.ArgumentParser) -> None:
+    """The parser of ``peers rotate``."""
+    arguments.describe(
+        parser,
+        "Make new keys with a peer, over the link between you. What runs between the two with the old keys is cut.",
+        "loopsy peers rotate kai",
+        rotate,
+    )
+    arguments.complete_peers(parser.add_argument("peer", help="its name, hostname or node id"))
+    arguments.add_json(parser)
+
+
 def scope_words(text: str) -> list[str]:
     """The areas that a word names."""
     if text in ("all", "none"):
@@ -59,6 +71,19 @@ def revoke(args: argparse.Namespace) -> int:
         print(f"revoked {render.clean(answer['name'])}: its key opens nothing here any more")
     else:
         print(f"{render.clean(answer['name'])} had no key here")
+    return 0
+
+
+def rotate(args: argparse.Namespace) -> int:
+    """Make new keys."""
+    answer = arguments.daemon_of(args).ask("POST", urls.fill(urls.TRUST_ROTATE, peer=args.peer))
+    if arguments.wants_json(args):
+        render.print_json(answer)
+        return 0
+    name = render.clean(answer["name"])
+    print(f"{name} and this machine have new keys")
+    if not answer["confirmed"]:
+        print(f"  {name} takes them into use when it is next reached")
     return 0
 
 

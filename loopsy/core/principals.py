@@ -6,6 +6,7 @@ says of itself (headers, fields) is never believed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from hmac import compare_digest
 
@@ -42,6 +43,8 @@ class PeerPrincipal:
 
     name: str
     scopes: frozenset[Scope] = ALL_SCOPES
+    is_pending: bool = False
+    """It presented a key that was agreed on and not used before (see core/rotation.py)."""
 
 
 @frozen(kw_only=True)
@@ -106,16 +109,19 @@ class Keyring:
     peers: tuple[tuple[bytes, PeerPrincipal], ...] = field(repr=False)
 
     @classmethod
-    def of(cls, auth: Auth) -> Keyring:
-        """The keyring of a config's ``auth`` section."""
+    def of(cls, auth: Auth, pending: Mapping[str, str] | None = None) -> Keyring:
+        """The keyring of a config's ``auth`` section; ``pending`` holds keys that wait for their first use, by name."""
 
-        def principal(name: str) -> PeerPrincipal:
+        def principal(name: str, is_pending: bool) -> PeerPrincipal:
             words = auth.scopes.get(name)
-            return PeerPrincipal(name=name, scopes=ALL_SCOPES if words is None else frozenset(map(Scope, words)))
+            scopes = ALL_SCOPES if words is None else frozenset(map(Scope, words))
+            return PeerPrincipal(name=name, scopes=scopes, is_pending=is_pending)
 
-        return cls(
-            auth.api_key.encode(), tuple((key.encode(), principal(name)) for name, key in auth.allowed_keys.items())
-        )
+        known = [(key.encode(), principal(name, False)) for name, key in auth.allowed_keys.items()]
+        waiting = [
+            (key.encode(), principal(name, True)) for name, key in (pending or {}).items() if name in auth.allowed_keys
+        ]
+        return cls(auth.api_key.encode(), (*known, *waiting))
 
     def identify(self, authorization: bytes | None) -> Principal:
         """Who presents this ``Authorization`` header (None: nobody).

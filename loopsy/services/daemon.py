@@ -119,7 +119,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         execution=execution,
         peers=peers,
         audit=audit,
-        trust=Trust(reactor, settings, peers),
+        trust=Trust(reactor, settings, peers, storage),
         tls=own_tls(layout, own.hostname) if config.tls.enabled else None,
         started=time.monotonic(),
     )

@@ -21,6 +21,7 @@ class Settings:
     def __init__(self, layout: Layout, config: Config) -> None:
         self.layout = layout
         self.config = config
+        self._pending: dict[str, str] = {}
         self.keyring = Keyring.of(config.auth)
         self._started_with = config
         self._listeners: list[Callable[[], None]] = []
@@ -28,6 +29,13 @@ class Settings:
     def when_changed(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` after each reload that changed something."""
         self._listeners.append(listener)
+
+    def set_pending(self, name: str, key: str | None) -> None:
+        """Take a key that waits for its first use (None: no longer)."""
+        self._pending.pop(name, None)
+        if key is not None:
+            self._pending[name] = key
+        self.keyring = Keyring.of(self.config.auth, self._pending)
 
     def reload(self) -> Reloaded:
         """Read the file again and take up what can be taken up.
@@ -38,7 +46,7 @@ class Settings:
         changes = compare(self.config, parsed.config)
         waiting = compare(self._started_with, parsed.config).needs_restart
         self.config = parsed.config
-        self.keyring = Keyring.of(parsed.config.auth)
+        self.keyring = Keyring.of(parsed.config.auth, self._pending)
         for listener in self._listeners:
             listener()
         self.log.info("configuration reloaded: {keys}", keys=", ".join(changes.applied) or "nothing changed")

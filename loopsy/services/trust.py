@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import DeferredLock
+from cryptography.hazmat.primitives.asymmetric import ec
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
+from loopsy.core import rotation
 from loopsy.core.peers import Record
-from loopsy.errors import PeerNotFound
+from loopsy.errors import Forbidden, LoopsyError, PeerNotFound
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
+from loopsy.services.storage import Storage
 from loopsy.store import configfile
+from loopsy.store.database import delete_fact, facts_below, get_fact, set_fact
+from loopsy.wire import urls
 from loopsy.wire.peers import NodeIdentity
-from loopsy.wire.trust import SCOPES, Revoked, Trusted
+from loopsy.wire.trust import SCOPES, Half, Revoked, Rotated, Trusted
 
 Edit = tuple[Sequence[str], Any]
+PENDING = "pending-keys:"
+"""Facts with this prefix hold the keys of a peer that wait for their first use."""
 
 
 class Trust:
     """Changes of trust, one after the other: each is on disk and in use when it returns."""
 
-    def __init__(self, reactor: Any, settings: Settings, peers: Peers) -> None:
+    log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, peers: Peers, storage: Storage) -> None:
         self._reactor = reactor
         self._settings = settings
         self._peers = peers
+        self._storage = storage
         self._lock = DeferredLock()
+        self.load_pending()
 
     async def keep(
         self, *, name: str, node: NodeIdentity, address: str, their_key: str, our_key: str, pin: str | None
@@ -51,7 +65,9 @@ class Trust:
         record, name = self._named(word)
         auth = self._settings.config.auth
         edits: list[Edit] = [(("auth", section, name), None) for section in ("allowedKeys", "peerKeys", "scopes")]
+        self._settings.set_pending(name, None)
         await self._change(*edits, (("tls", "pinnedCerts", name), None))
+        await self._storage.write(partial(delete_fact, name=f"{PENDING}{name}"))
         if record is not None:
             await self._peers.distrusted(record)
         return Revoked(success=name in auth.allowed_keys or name in auth.peer_keys, name=name)
@@ -67,6 +83,80 @@ class Trust:
         ordered = [scope for scope in SCOPES if scope in scopes]
         await self._change((("auth", "scopes", name), ordered))
         return Trusted(name=name, scopes=tuple(ordered), pinned=self._settings.config.tls.pinned_certs.get(name))
+
+    # -- new keys (core/rotation.py has the protocol) ---------------------------------------------------------------
+    def load_pending(self) -> None:
+        """Take up the keys that waited for their first use when the daemon stopped."""
+        for name, text in facts_below(self._storage.reader, PENDING).items():
+            self._settings.set_pending(name, json.loads(text)["theirs"])
+
+    async def rotate(self, word: str) -> Rotated:
+        """Make new keys with a peer; in use here when this returns.
+
+        :raises PeerNotFound: :raises PeerUnreachable: :raises LoopsyError: the peer's own.
+        """
+        record, name = self._named(word)
+        old = self._old_keys(name)
+        if record is None or old is None:
+            raise PeerNotFound(f"{name} is not paired, so there are no keys to renew", hint="pair first: loopsy pair")
+        private = ec.generate_private_key(ec.SECP256R1())
+        mine = Half(public=rotation.public_half(private))
+        target = self._peers.target(record)
+        theirs = await self._peers.client.ask(target, b"POST", urls.TRUST_ROTATION, Half, mine)
+        keys = rotation.agree(private, mine.public, theirs.public, theirs.public, old)
+        await self._change(
+            (("auth", "allowedKeys", name), keys.responder), (("auth", "peerKeys", name), keys.initiator)
+        )
+        return Rotated(success=True, name=name, confirmed=await self._confirm(record))
+
+    async def _confirm(self, record: Record) -> bool:
+        """The first use of our new key makes the peer take its new ones."""
+        try:
+            await self._peers.client.ask(self._peers.target(record), b"GET", urls.IDENTITY, NodeIdentity)
+        except LoopsyError as error:
+            self.log.warn("{name} has not confirmed its new keys yet: {error}", name=record.label, error=error)
+            return False
+        return True
+
+    async def offered(self, name: str, half: Half) -> Half:
+        """A peer wants new keys: ours are pending, on disk, until it uses its new one.
+
+        :raises InvalidRequest: its half is none.
+        """
+        present = self._old_keys(name)
+        if present is None:
+            raise Forbidden(f"there are no pair keys with {name} to renew")
+        old = rotation.PairKeys(initiator=present.responder, responder=present.initiator)
+        private = ec.generate_private_key(ec.SECP256R1())
+        mine = rotation.public_half(private)
+        keys = rotation.agree(private, half.public, mine, half.public, old)
+        text = json.dumps({"theirs": keys.initiator, "ours": keys.responder})
+        await self._storage.write(partial(set_fact, name=f"{PENDING}{name}", value=text))
+        self._settings.set_pending(name, keys.initiator)
+        return Half(public=mine)
+
+    def first_use(self, name: str) -> None:
+        """A peer has used its new key: from now on only the new ones count."""
+        Deferred.fromCoroutine(self._take_up(name)).addErrback(
+            lambda failure: self.log.failure("new keys of {name} could not be stored", failure, name=name)
+        )
+
+    async def _take_up(self, name: str) -> None:
+        text = get_fact(self._storage.reader, f"{PENDING}{name}")
+        if text is None:
+            return
+        keys = json.loads(text)
+        await self._change(
+            (("auth", "allowedKeys", name), keys["theirs"]), (("auth", "peerKeys", name), keys["ours"])
+        )
+        self._settings.set_pending(name, None)
+        await self._storage.write(partial(delete_fact, name=f"{PENDING}{name}"))
+
+    def _old_keys(self, name: str) -> rotation.PairKeys | None:
+        """The keys now in use, we being the initiator; None: not paired, or with a key that both share."""
+        auth = self._settings.config.auth
+        ours, theirs = auth.peer_keys.get(name), auth.allowed_keys.get(name)
+        return None if ours is None or theirs is None else rotation.PairKeys(initiator=ours, responder=theirs)
 
     def _named(self, word: str) -> tuple[Record | None, str]:
         """Who is meant; a name that only stands in the config counts too."""

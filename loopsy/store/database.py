@@ -119,3 +119,14 @@ def set_fact(connection: sqlite3.Connection, name: str, value: str) -> None:
     connection.execute(
         "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
     )
+
+
+def delete_fact(connection: sqlite3.Connection, name: str) -> None:
+    """Forget a fact."""
+    connection.execute("DELETE FROM facts WHERE name = ?", (name,))
+
+
+def facts_below(connection: sqlite3.Connection, prefix: str) -> dict[str, str]:
+    """The facts whose names start with ``prefix``, by the rest of their names."""
+    rows = connection.execute("SELECT name, value FROM facts WHERE substr(name, 1, ?) = ?", (len(prefix), prefix))
+    return {name[len(prefix) :]: value for name, value in rows.fetchall()}

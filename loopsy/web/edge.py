@@ -56,8 +56,10 @@ class Edge:
         records: Records,
         names: frozenset[str] = frozenset(),
         last_used: MutableMapping[str, int] | None = None,
+        first_use: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """``names``: what this machine is called; ``last_used``: when each peer's key was presented, for us to fill."""
+        """``names``: what this machine is called; ``last_used``: when each peer's key was presented, for us to fill;
+        ``first_use``: is told when a peer presents a key that waited for its first use."""
         self.table = table
         self.records = records
         self._settings = settings
@@ -65,6 +67,7 @@ class Edge:
         self._matches: dict[tuple[bytes, bytes], Match] = {}
         self._hosts: set[bytes] = set()
         self._names = names
+        self._first_use = first_use
         self._last_used = {} if last_used is None else last_used
 
     def identify(self, authorization: bytes | None) -> Principal:
@@ -75,6 +78,8 @@ class Edge:
         principal = self._settings.keyring.identify(authorization)
         if isinstance(principal, PeerPrincipal):
             self._last_used[principal.name] = now_ms()
+            if principal.is_pending:
+                self._first_use(principal.name)
         return principal
 
     def check_host(self, host: bytes | None) -> None:

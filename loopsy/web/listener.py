@@ -62,7 +62,8 @@ class Listener(Service):
         self._port = server.port
         self._hosts = [server.host, *(["127.0.0.1"] if server.host not in (*EVERYWHERE, *LOOPBACK) else [])]
         names = own_names(daemon.own.hostname)
-        edge = Edge(table(daemon), daemon.settings, daemon.audit, names, daemon.peers.last_used)
+        used, first_use = daemon.peers.last_used, daemon.trust.first_use
+        edge = Edge(table(daemon), daemon.settings, daemon.audit, names, used, first_use)
         self._site = Site(reactor, edge, body_limit(daemon.settings.config.context))
         self._execution = daemon.execution
         self._factory: Any = self._site if daemon.tls is None else OnePort(self._site, daemon.tls.context)

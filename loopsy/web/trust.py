@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from loopsy.core.principals import LocalOnly
+from loopsy.core.principals import AnyKey, LocalOnly, PeerPrincipal
+from loopsy.errors import Forbidden
 from loopsy.services.daemon import Daemon
 from loopsy.web.routes import Call, Routes
 from loopsy.wire import urls
-from loopsy.wire.trust import Revoked, SetScopes, Trusted
+from loopsy.wire.trust import Half, Revoked, Rotated, SetScopes, Trusted
 
 
 @frozen(eq=False)
@@ -29,3 +30,16 @@ class TrustArea:
         """Let a peer into just these areas."""
         call.note(peer=peer, scopes=list(call.body.scopes))
         return await self.daemon.trust.set_scopes(peer, call.body.scopes)
+
+    @routes.declare("POST", urls.TRUST_ROTATE, access=LocalOnly(), answers=Rotated)
+    async def rotate(self, call: Call[None], peer: str) -> Rotated:
+        """Make new keys with a peer."""
+        call.note(peer=peer)
+        return await self.daemon.trust.rotate(peer)
+
+    @routes.declare("POST", urls.TRUST_ROTATION, access=AnyKey(), takes=Half, answers=Half)
+    async def rotation(self, call: Call[Half]) -> Half:
+        """A peer makes new keys with us."""
+        if not isinstance(call.principal, PeerPrincipal):
+            raise Forbidden("only a peer can make new keys with this machine")
+        return await self.daemon.trust.offered(call.principal.name, call.body)

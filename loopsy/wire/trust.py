@@ -42,3 +42,20 @@ class Revoked:
 
     success: bool
     name: str
+
+
+@frozen(kw_only=True)
+class Half:
+    """``POST /trust/rotation``, from one daemon to the other, and its answer: a public half for new keys (base64)."""
+
+    public: str = field(validator=at_most(256))
+
+
+@frozen(kw_only=True)
+class Rotated:
+    """``POST /trust/<peer>/rotate``."""
+
+    success: bool
+    name: str
+    confirmed: bool
+    """The peer has taken the new keys into use; else it does so at our next request that reaches it."""

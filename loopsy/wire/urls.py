@@ -22,6 +22,8 @@ HANDSHAKE = f"{BASE}/peers/handshake"
 GATEWAY = f"{BASE}/peers/<peer>/<path:rest>"
 
 TRUST_REVOKE = f"{BASE}/trust/<peer>/revoke"
+TRUST_ROTATE = f"{BASE}/trust/<peer>/rotate"
+TRUST_ROTATION = f"{BASE}/trust/rotation"
 TRUST_SCOPES = f"{BASE}/trust/<peer>/scopes"
 
 EXECUTE = f"{BASE}/execute"

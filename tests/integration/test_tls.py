@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from loopsy.core import rotation
 from loopsy.store import certificate, configfile
 from loopsy.testing.nodes import Node, keyed_pair
 from tests.integration.conftest import until
@@ -155,6 +157,46 @@ def test_a_revoked_peer_is_out_at_once_and_its_streams_are_cut(secure: tuple[Nod
     b.stop()
     b.start()
     refused(a.ask("GET", "/peers/bravo/status"), 403, 1002)
+
+
+def keys(node: Node, other: str) -> tuple[str, str]:
+    auth = configfile.load(node.layout.config).config.auth
+    return auth.peer_keys[other], auth.allowed_keys[other]
+
+
+def test_new_keys_are_made_over_the_link_and_the_old_ones_open_nothing(secure: tuple[Node, Node]) -> None:
+    a, b = secure
+    old_ours, old_theirs = keys(a, "bravo")
+    assert a.ask("POST", "/trust/bravo/rotate").body == {"success": True, "name": "bravo", "confirmed": True}
+    until(lambda: keys(b, "alfa") == keys(a, "bravo")[::-1])
+    assert not {old_ours, old_theirs} & {*keys(a, "bravo"), *keys(b, "alfa")}
+    assert a.ask("GET", "/peers/bravo/status").status == 200
+    assert b.ask("GET", "/peers/alfa/status").status == 200
+    refused(b.ask("GET", "/status", key=old_ours), 403, 1002)
+    refused(a.ask("GET", "/status", key=old_theirs), 403, 1002)
+
+
+@pytest.mark.parametrize("dies", ["alfa", "bravo"])
+def test_wherever_a_rotation_is_cut_off_the_two_can_talk_afterwards(secure: tuple[Node, Node], dies: str) -> None:
+    """The responder has pending keys, and one of the two is killed before anybody used them."""
+    a, b = secure
+    ours = keys(a, "bravo")[0]
+    half = rotation.public_half(ec.generate_private_key(ec.SECP256R1()))
+    assert b.ask("POST", "/trust/rotation", {"public": half}, key=ours).status == 200
+    victim = a if dies == "alfa" else b
+    victim.kill()
+    victim.start()
+    assert a.ask("GET", "/peers/bravo/status").status == 200
+    assert a.ask("POST", "/trust/bravo/rotate").body["confirmed"] is True
+    assert a.ask("GET", "/peers/bravo/status").status == 200
+    until(lambda: b.ask("GET", "/peers/alfa/status").status == 200)
+
+
+def test_a_half_that_is_none_is_refused_and_strangers_make_no_keys(secure: tuple[Node, Node]) -> None:
+    a, b = secure
+    refused(b.ask("POST", "/trust/rotation", {"public": "AAAA"}, key=keys(a, "bravo")[0]), 400, 9003, "public")
+    refused(b.ask("POST", "/trust/rotation", {"public": "AAAA"}), 403, 1002)
+    refused(b.ask("POST", "/trust/rotation", {"public": "AAAA"}, key=None), 401, 1001)
 
 
 def test_a_name_that_an_attacker_points_here_is_refused(make_node: Callable[..., Node]) -> None:
