@@ -236,6 +236,49 @@ class TooManyEntries(LoopsyError):
     code, status = 5003, 409
 
 
+# -- pairing ----------------------------------------------------------------------------------------------------------
+class NoPairingSession(LoopsyError):
+    """There is no pairing session here, or not that one."""
+
+    code, status = 7001, 404
+
+
+class WrongCode(LoopsyError):
+    """The invite code is wrong."""
+
+    code, status = 7002, 403
+
+
+class PairingEnded(LoopsyError):
+    """The pairing session has ended; nothing was kept."""
+
+    code, status = 7003, 410
+
+
+class PairingRefused(LoopsyError):
+    """The other side said no: the numbers differ there, or it was cancelled."""
+
+    code, status = 7004, 409
+
+
+class PairingViolation(LoopsyError):
+    """The other side does not keep to the pairing protocol; somebody may be in between."""
+
+    code, status = 7005, 400
+
+
+class PairingExpired(LoopsyError):
+    """The five minutes of the pairing session are over."""
+
+    code, status = 7006, 410
+
+
+class PairingBusy(LoopsyError):
+    """Another pairing is under way here."""
+
+    code, status = 7007, 409
+
+
 # -- everything -------------------------------------------------------------------------------------------------------
 class InternalError(LoopsyError):
     """Something went wrong inside the daemon; its log has the details."""
