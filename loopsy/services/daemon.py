@@ -23,7 +23,9 @@ from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
 from loopsy.services.tls import OwnTls, own_tls
+from loopsy.services.transfer import Transfer
 from loopsy.services.trust import Trust
+from loopsy.services.uploads import Uploads
 from loopsy.store import identity, older
 from loopsy.store import context as context_table
 from loopsy.store import peers as peers_table
@@ -42,6 +44,8 @@ class Daemon:
     own: NodeIdentity
     context: Context
     execution: Execution
+    transfer: Transfer
+    uploads: Uploads
     peers: Peers
     audit: Audit
     trust: Trust
@@ -105,6 +109,8 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     storage = Storage(reactor, database)
     limits = config.audit
     audit_log = AuditLog(layout.audit, limits.max_file_bytes, limits.keep_files, remembered_head(database.reader))
+    transfer = Transfer(reactor, settings)
+    uploads = Uploads(reactor, storage, transfer)
     audit = Audit(reactor, storage, audit_log)
     peers = Peers(reactor, settings, storage, PeerClient(reactor), own)
     context = Context(reactor, storage, settings)
@@ -112,11 +118,15 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     root = Backwards()
     for service in (Held(pid_file), log, storage, audit, context, peers, execution):
         service.setServiceParent(root)
+    transfer.setServiceParent(root)
+    uploads.setServiceParent(root)
     daemon = Daemon(
         settings=settings,
         own=own,
         context=context,
         execution=execution,
+        transfer=transfer,
+        uploads=uploads,
         peers=peers,
         audit=audit,
         trust=Trust(reactor, settings, peers, storage),

@@ -26,6 +26,9 @@ SCHEMA = (
     CREATE TABLE peers (node_id TEXT PRIMARY KEY, record TEXT NOT NULL);
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE uploads (upload_id TEXT PRIMARY KEY, record TEXT NOT NULL);
+    """,
 )
 """Step N brings ``PRAGMA user_version`` from N to N + 1. Steps are never changed, only added."""
 BUSY_MS = 10_000

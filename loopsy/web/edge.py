@@ -16,7 +16,7 @@ from werkzeug.routing import RequestRedirect
 
 from loopsy.core import hosts, principals
 from loopsy.core.principals import PeerPrincipal, Principal
-from loopsy.core.rates import Rates
+from loopsy.core.rates import Category, Rates
 from loopsy.errors import InvalidRequest, LoopsyError, UnknownRoute, WrongContentType, WrongMethod
 from loopsy.services.audit import Records
 from loopsy.services.clock import now_ms
@@ -116,10 +116,17 @@ class Edge:
         route = match.bound.route
         principals.check(principal, route.access)
         if route.rate is not None:
-            self._rates.take(principal, route.rate, self._settings.config.rate_limits, time.monotonic())
+            self.count(principal, route.rate)
         if route.takes is not None and route.takes is not Raw:
             check_json(content_type())
         return Admission(match, principal)
+
+    def count(self, principal: Principal, category: Category) -> None:
+        """Count one request.
+
+        :raises RateLimited: it is one too many.
+        """
+        self._rates.take(principal, category, self._settings.config.rate_limits, time.monotonic())
 
     def _match(self, method: bytes, path: bytes) -> Match:
         found = self._matches.get((method, path))

@@ -32,13 +32,17 @@ from loopsy.web.request import REQUEST_ID, EdgeRequest
 from loopsy.web.routes import ANSWERED, Answered, Call, Raw, Routes
 from loopsy.wire import urls
 from loopsy.wire.peers import OFFLINE
+from loopsy.wire.transfer import FILE_SIZE, TICKET
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PEER_KEY = b"x-loopsy-peer-key"
 """A key to present this once, instead of the one on file."""
-FORWARDED = (b"content-type", b"accept", b"range", b"if-range", b"if-none-match", b"last-event-id", b"content-range")
+FORWARDED = (b"content-type", b"accept", b"range", b"if-range", b"if-none-match", b"last-event-id", b"content-range",
+             b"tus-resumable", b"upload-length", b"upload-offset", b"upload-metadata", b"upload-checksum",
+             b"upload-defer-length", TICKET)  # fmt: skip
 RETURNED = (b"content-type", b"content-disposition", b"content-range", b"accept-ranges", b"etag", b"last-modified",
-            b"retry-after", b"allow", b"location", JOB_ID)  # fmt: skip
+            b"retry-after", b"allow", b"tus-resumable", b"tus-version", b"tus-extension", b"tus-max-size",
+            b"tus-checksum-algorithm", b"upload-offset", b"upload-length", b"upload-expires", JOB_ID)  # fmt: skip
 OURS = b"x-loopsy-"
 
 
@@ -65,7 +69,7 @@ class GatewayArea:
             raise offline(record, error) from None
         if record is not None:
             self.daemon.peers.answered(record)
-        forwarding.answer(response, target)
+        forwarding.answer(response, peer)
         return ANSWERED
 
     def _target(self, peer: str, key: str | None) -> tuple[Record | None, Target]:
@@ -141,17 +145,27 @@ class Forwarding:
         )
         return self._sending
 
-    def answer(self, response: IResponse, target: Target) -> None:
-        """Send the answer back as it comes."""
+    def answer(self, response: IResponse, peer: str) -> None:
+        """Send the answer back as it comes. What the peer has at an address of its own is reached through us."""
         request = self._request
         for name, values in response.headers.getAllRawHeaders():
             if name.lower() in RETURNED or name.lower().startswith(OURS):
                 request.responseHeaders.setRawHeaders(name, values)
+        for location in response.headers.getRawHeaders(b"location") or ():
+            if location.startswith(f"{urls.BASE}/".encode()):
+                request.responseHeaders.setRawHeaders(b"location", [urls.on_peer(location.decode("latin-1"), peer)])
         kind = (response.headers.getRawHeaders(b"content-type") or [b"application/octet-stream"])[0]
-        request.begin(response.code, kind, None if response.length is UNKNOWN_LENGTH else response.length)
+        request.begin(response.code, kind, self._length(response))
         request.write(b"")
         self._returning = Returning(request)
         response.deliverBody(self._returning)
+
+    def _length(self, response: IResponse) -> int | None:
+        """Of a HEAD's answer Agent tells no length; a file's size is also in a header of ours."""
+        if self._request.method == b"HEAD":
+            size = (response.headers.getRawHeaders(FILE_SIZE) or [b""])[0]
+            return int(size) if size.isdigit() else None
+        return None if response.length is UNKNOWN_LENGTH else int(response.length)
 
     def _client_left(self, _: Failure) -> None:
         if self._returning is not None:

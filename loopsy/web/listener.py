@@ -22,7 +22,9 @@ from loopsy.web.peers import PeersArea
 from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
 from loopsy.web.status import StatusArea
+from loopsy.web.transfer import TransferArea
 from loopsy.web.trust import TrustArea
+from loopsy.web.uploads import UploadsArea
 
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not chosen
 FLUSH_S = 2.0
@@ -36,6 +38,7 @@ def table(daemon: Daemon) -> Table:
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
         TrustArea(daemon),
     ]  # fmt: skip
+    areas += [TransferArea(daemon), UploadsArea(daemon)]
     return Table([*areas, OpenApiArea(areas)])
 
 

@@ -13,8 +13,14 @@ from attrs import field, frozen
 from loopsy.wire.checks import at_most, each_no_nul, no_nul, not_empty, one_of, within
 
 PATH = [not_empty, no_nul, at_most(32768)]
-FILE, DIRECTORY, SYMLINK, OTHER, DELETED = "file", "directory", "symlink", "other", "deleted"
+FILE, DIRECTORY, SYMLINK, OTHER = "file", "directory", "symlink", "other"
+DELETED, TOUCH = "deleted", "touch"
+"""What an entry of ``apply`` may be beside these: something to remove, and a file whose mode and time alone are set."""
 ODD = "b:"
+TICKET, FILE_SIZE, CHECKSUM = b"x-loopsy-transfer", b"x-loopsy-file-size", b"x-loopsy-checksum"
+MODE, MTIME = b"x-loopsy-mode", b"x-loopsy-mtime"
+PIECE = "application/offset+octet-stream"
+"""The content type of an upload's bytes, as tus has it."""
 
 
 def name_to_wire(name: str) -> str:
@@ -94,6 +100,8 @@ class ManifestRequest:
     """Hash each file's content."""
     exclude: tuple[str, ...] = ()
     """Shell patterns, matched against the name and against the path below the root."""
+    depth: int | None = field(default=None, validator=within(0, 2**31, "levels"))
+    """Levels below the root; 0 is the root alone."""
 
 
 @frozen(kw_only=True)
@@ -101,7 +109,7 @@ class ManifestEntry:
     """One thing in a tree. ``path`` is below the root ('' is the root itself), with ``/`` on every platform."""
 
     path: str
-    type: str = field(validator=one_of(FILE, DIRECTORY, SYMLINK, OTHER, DELETED))
+    type: str = field(validator=one_of(FILE, DIRECTORY, SYMLINK, OTHER, DELETED, TOUCH))
     size: int = field(default=0, validator=within(0, 2**62, "bytes"))
     mtime_ns: int = field(default=0, validator=within(-(2**62), 2**62, "ns"))
     mode: int = field(default=0, validator=within(0, 0o7777, ""))
