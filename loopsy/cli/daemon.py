@@ -122,9 +122,14 @@ def summary(answer: dict[str, Any], peers: list[dict[str, Any]], port: int) -> s
         ("peers", f"{counts['online']} of {counts['total']} online{_named(peers)}"),
         ("jobs", f"{jobs['active']} running, {jobs['total']} since the start"),
         ("context", render.count(answer["context"]["entries"], "entry", "entries")),
-        ("tls", "on" if answer.get("tls", {}).get("enabled") else "off"),
+        ("tls", _tls(answer.get("tls", {}))),
     ]
     return f"loopsy {render.clean(version)} runs on {render.clean(answer['hostname'])}\n{render.facts(pairs)}"
+
+
+def _tls(state: dict[str, Any]) -> str:
+    """On, with the certificate that peers pin, or off."""
+    return f"on, certificate {state.get('fingerprint')}" if state.get("enabled") else "off"
 
 
 def _named(peers: list[dict[str, Any]]) -> str:

@@ -32,7 +32,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("logs", "show or verify the audit log"),
     },
     "other machines": {
-        "peers": ("peers", "list, add and remove peers"),
+        "peers": ("peers", "list peers; what each may do; revoke, rotate"),
+        "connect": ("connect", "set up a peer by hand, step by step"),
         "exec": ("exec", "run a command on a peer"),
         "jobs": ("jobs", "list and cancel what runs"),
         "context": ("context", "share small values"),

@@ -129,11 +129,12 @@ class PeerClient:
         target = Target(address, port, pin=ANY)
         try:
             response = await agent.request(b"GET", f"{target.origin}{urls.HEALTH}".encode())
-        except Exception as error:
-            if look.seen.fingerprint is None and not _is_tls(error):
-                raise unreachable(target, error) from None
-        else:
             await collect(response, MAX_JSON)
+        except Exception as error:
+            if _nobody_there(error):
+                raise unreachable(target, error) from None
+        if look.seen.fingerprint is None:
+            await self.health(Target(address, port))  # it must be one of ours in plain HTTP, then
         return look.seen.fingerprint
 
     async def request(
@@ -218,6 +219,11 @@ def unreachable(target: Target, error: Exception) -> LoopsyError:
     if isinstance(cause, ConnectError):
         return PeerUnreachable(f"{where} can't be reached: {in_words(cause)}", hint=REACH_HINT)
     return PeerUnreachable(f"the connection to {where} broke: {str(cause).rstrip('.').lower() or type(cause).__name__}")
+
+
+def _nobody_there(error: Exception) -> bool:
+    """Whether there was not even a connection."""
+    return isinstance(error, ConnectError | DNSLookupError)
 
 
 def _is_tls(error: Exception) -> bool:

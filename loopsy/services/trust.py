@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from loopsy.client.peer import Target
+from loopsy.client.pins import normal
 from loopsy.core import rotation
 from loopsy.core.peers import Record
-from loopsy.errors import Forbidden, LoopsyError, PeerNotFound
+from loopsy.errors import Forbidden, LoopsyError, PeerNotFound, Unauthenticated
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
@@ -22,7 +25,7 @@ from loopsy.store import configfile
 from loopsy.store.database import delete_fact, facts_below, get_fact, set_fact
 from loopsy.wire import urls
 from loopsy.wire.peers import NodeIdentity
-from loopsy.wire.trust import SCOPES, Half, Revoked, Rotated, Trusted
+from loopsy.wire.trust import SCOPES, Half, Keep, Probe, Probed, Revoked, Rotated, Trusted
 
 Edit = tuple[Sequence[str], Any]
 PENDING = "pending-keys:"
@@ -56,6 +59,43 @@ class Trust:
             (("tls", "pinnedCerts", name), pin),
         )
         await self._peers.trusted(node, address, name)
+
+    async def probe(self, asked: Probe) -> Probed:
+        """What is at an address, and whether it takes a key. What is learnt here proves nothing yet.
+
+        :raises PeerUnreachable: nobody is there.
+        """
+        client = self._peers.client
+        fingerprint = await client.fingerprint_of(asked.address, asked.port)
+        target = Target(asked.address, asked.port, asked.key, f"{asked.address}:{asked.port}", fingerprint)
+        health = await client.health(target)
+        found = Probed(node_id=health.node_id, fingerprint=fingerprint)
+        if asked.key is None:
+            return found
+        try:
+            identity = await client.ask(target, b"GET", urls.IDENTITY, NodeIdentity)
+        except (Unauthenticated, Forbidden):
+            return evolve(found, takes_key=False)
+        return evolve(found, takes_key=True, hostname=identity.hostname, version=identity.version)
+
+    async def keep_by_hand(self, asked: Keep) -> Trusted:
+        """Trust a node whose keys were agreed on by hand; what it lacks to be of use is told by a probe.
+
+        :raises PeerUnreachable: it isn't there, so it can't be told apart from another.
+        """
+        client = self._peers.client
+        pin = None if asked.pin is None else normal(asked.pin)
+        health = await client.health(Target(asked.address, asked.port, None, asked.name, pin))
+        node = NodeIdentity(node_id=health.node_id, hostname=asked.name, version=health.version, port=asked.port)
+        await self.keep(
+            name=asked.name,
+            node=node,
+            address=asked.address,
+            their_key=asked.their_key,
+            our_key=asked.our_key,
+            pin=pin,
+        )
+        return Trusted(name=asked.name, scopes=SCOPES, pinned=pin)
 
     async def revoke(self, word: str) -> Revoked:
         """Trust a peer no longer: its key opens nothing, ours is forgotten, and what runs for it is cut.

@@ -22,9 +22,7 @@ from loopsy.web.peers import PeersArea
 from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
 from loopsy.web.status import StatusArea
-from loopsy.web.transfer import TransferArea
 from loopsy.web.trust import TrustArea
-from loopsy.web.uploads import UploadsArea
 
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not chosen
 FLUSH_S = 2.0
@@ -38,7 +36,6 @@ def table(daemon: Daemon) -> Table:
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
         TrustArea(daemon),
     ]  # fmt: skip
-    areas += [TransferArea(daemon), UploadsArea(daemon)]
     return Table([*areas, OpenApiArea(areas)])
 
 
@@ -69,7 +66,7 @@ class Listener(Service):
         edge = Edge(table(daemon), daemon.settings, daemon.audit, names, used, first_use)
         self._site = Site(reactor, edge, body_limit(daemon.settings.config.context))
         self._execution = daemon.execution
-        self._factory: Any = self._site if daemon.tls is None else OnePort(self._site, daemon.tls.context)
+        self._factory = OnePort(self._site, None if daemon.tls is None else daemon.tls.context)
         daemon.settings.when_changed(self._site.recheck)
         self._ports: list[IListeningPort] = []
 

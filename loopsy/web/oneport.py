@@ -18,6 +18,8 @@ from loopsy.web.site import Site
 from loopsy.wire import codec
 
 HANDSHAKE = b"\x16"
+NO_TLS = bytes.fromhex("15030100020246")
+"""A TLS alert: fatal, protocol version."""
 SILENT_S = 10
 """Who connects and says nothing for so long is not coming."""
 
@@ -27,9 +29,10 @@ class OnePort(Factory):
 
     noisy = False
 
-    def __init__(self, site: Site, context: Any) -> None:
+    def __init__(self, site: Site, context: Any | None) -> None:
+        """``context``: our TLS, or None while it is off."""
         self.site = site
-        self.secure = TLSMemoryBIOFactory(context, False, site)
+        self.secure = None if context is None else TLSMemoryBIOFactory(context, False, site)
 
     def doStart(self) -> None:
         """The site starts with us."""
@@ -70,12 +73,22 @@ class FirstByte(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """The first byte decides."""
         self._stop_timer()
+        secure = self._ports.secure
         if data[:1] == HANDSHAKE:
-            self._hand_over(self._ports.secure, data)
-        elif is_loopback(getattr(self._address, "host", "")):
+            self._shake_hands(data)
+        elif secure is None or is_loopback(getattr(self._address, "host", "")):
             self._hand_over(self._ports.site, data)
         else:
             self._refuse()
+
+    def _shake_hands(self, data: bytes) -> None:
+        """Where TLS is off it is told so at once: as HTTP, such bytes would be waited upon for more of them."""
+        transport: Any = self.transport
+        if self._ports.secure is None:
+            transport.write(NO_TLS)
+            transport.loseConnection()
+        else:
+            self._hand_over(self._ports.secure, data)
 
     def _hand_over(self, factory: Any, data: bytes) -> None:
         transport: Any = self.transport

@@ -9,10 +9,18 @@ from attrs import frozen
 from loopsy._version import VERSION, WIRE_VERSION
 from loopsy.core.principals import AnyKey, Anyone, LocalOnly
 from loopsy.services.daemon import Daemon
+from loopsy.services.tls import OwnTls
 from loopsy.web.routes import Call, Routes
 from loopsy.wire import urls
 from loopsy.wire.peers import NodeIdentity
 from loopsy.wire.status import ContextCounts, Health, JobCounts, Reloaded, Status, TlsState
+
+
+def tls_state(own: OwnTls | None) -> TlsState:
+    """Whether we speak TLS, and with what certificate."""
+    if own is None:
+        return TlsState(enabled=False)
+    return TlsState(enabled=True, fingerprint=own.fingerprint, expires_at=own.expires)
 
 
 @frozen(eq=False)
@@ -49,7 +57,7 @@ class StatusArea:
             peers=daemon.peers.counts(),
             jobs=JobCounts(active=daemon.execution.active, total=daemon.execution.total),
             context=ContextCounts(entries=daemon.context.count()),
-            tls=TlsState(enabled=daemon.settings.config.tls.enabled),
+            tls=tls_state(daemon.tls),
         )
 
     @routes.declare("POST", urls.RELOAD, access=LocalOnly(), answers=Reloaded)

@@ -9,7 +9,7 @@ from loopsy.errors import Forbidden
 from loopsy.services.daemon import Daemon
 from loopsy.web.routes import Call, Routes
 from loopsy.wire import urls
-from loopsy.wire.trust import Half, Revoked, Rotated, SetScopes, Trusted
+from loopsy.wire.trust import Half, Keep, Probe, Probed, Revoked, Rotated, SetScopes, Trusted
 
 
 @frozen(eq=False)
@@ -18,6 +18,18 @@ class TrustArea:
 
     daemon: Daemon
     routes = Routes()
+
+    @routes.declare("POST", urls.TRUST_PROBE, access=LocalOnly(), takes=Probe, answers=Probed)
+    async def probe(self, call: Call[Probe]) -> Probed:
+        """See what is at an address, and whether it takes a key."""
+        call.note(address=call.body.address, port=call.body.port)
+        return await self.daemon.trust.probe(call.body)
+
+    @routes.declare("POST", urls.TRUST, access=LocalOnly(), takes=Keep, answers=Trusted)
+    async def keep(self, call: Call[Keep]) -> Trusted:
+        """Trust a node whose keys were agreed on by hand."""
+        call.note(peer=call.body.name, address=call.body.address, port=call.body.port)
+        return await self.daemon.trust.keep_by_hand(call.body)
 
     @routes.declare("POST", urls.TRUST_REVOKE, access=LocalOnly(), answers=Revoked)
     async def revoke(self, call: Call[None], peer: str) -> Revoked:

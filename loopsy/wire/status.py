@@ -45,6 +45,10 @@ class TlsState:
     """Whether the port speaks TLS."""
 
     enabled: bool
+    fingerprint: str | None = None
+    """Of our certificate: what peers pin."""
+    expires_at: int | None = None
+    """Of our certificate, ms since the epoch."""
 
 
 @frozen(kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from loopsy.wire.checks import Refused, at_most
+from loopsy.wire.checks import Refused, at_most, no_nul, not_empty, within
 
 SCOPES = ("execute", "transfer", "context", "messages", "ai-tasks", "terminal")
 """What a peer may be let into, area by area."""
@@ -59,3 +59,40 @@ class Rotated:
     name: str
     confirmed: bool
     """The peer has taken the new keys into use; else it does so at our next request that reaches it."""
+
+
+@frozen(kw_only=True)
+class Probe:
+    """``POST /trust/probe``: what is at an address, and whether it takes a key."""
+
+    address: str = field(validator=[not_empty, no_nul, at_most(255)])
+    port: int = field(default=19532, validator=within(1, 65535, ""))
+    key: str | None = field(default=None, repr=False, validator=at_most(256))
+
+
+@frozen(kw_only=True)
+class Probed:
+    """What was found."""
+
+    node_id: str
+    fingerprint: str | None = None
+    """Of the certificate shown; None: it speaks plain HTTP."""
+    hostname: str | None = None
+    """Known once it took a key."""
+    version: str | None = None
+    takes_key: bool | None = None
+    """None: no key was given."""
+
+
+@frozen(kw_only=True)
+class Keep:
+    """``POST /trust``: trust a node whose keys were agreed on by hand."""
+
+    name: str = field(validator=[not_empty, no_nul, at_most(255)])
+    address: str = field(validator=[not_empty, no_nul, at_most(255)])
+    port: int = field(default=19532, validator=within(1, 65535, ""))
+    our_key: str = field(repr=False, validator=at_most(256))
+    """What we present there."""
+    their_key: str = field(repr=False, validator=at_most(256))
+    """What it presents here."""
+    pin: str | None = field(default=None, validator=at_most(128))
