@@ -5,9 +5,21 @@ All is decided here, without I/O; ``TABLE`` is the whole of it, and docs/protoco
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve, field, frozen
 
-from loopsy.core.pairing_keys import Agreement, Entropy, Ephemeral, Label, Role, Spake, check_commitment, proves, revealed
+from loopsy.core.pairing_keys import (
+    Agreement,
+    Entropy,
+    Ephemeral,
+    Label,
+    Role,
+    Spake,
+    check_commitment,
+    proves,
+    revealed,
+)
 from loopsy.core.pairing_messages import (
     EXCHANGE,
     NONCE,
@@ -143,9 +155,14 @@ def _knows(state: Inviter, exchange: bytes) -> bool:
             return state.agreement.exchange == exchange
 
 
+def happened(state: Inviter, event: object) -> I:
+    """Something happened that is no message."""
+    return advance(TABLE, state, event)
+
+
 # -- while the code is shown ------------------------------------------------------------------------------------------
 def greet(state: Inviting, hello: Hello) -> I:
-    """Answer with Welcome: own SPAKE2 message and commitment; a greeting said twice is refused and its exchange dropped."""
+    """Answer with Welcome: own SPAKE2 message and commitment; a greeting said twice drops its exchange."""
     others = tuple(known for known in state.exchanges if known.hello != hello)
     if len(others) < len(state.exchanges):
         return Step(evolve(state, exchanges=others), refusal=PairingViolation("a Hello came twice"))
@@ -195,97 +212,100 @@ def _key_if_proved(exchange: Exchange, theirs: Reveal) -> bytes | None:
 def _wrong(state: Inviting) -> I:
     left = ATTEMPTS - state.wrong - 1
     if left == 0:
-        end = Ended(why=Why.WRONG_CODE)
-        return Step(end, refusal=WrongCode("the code is wrong, for the third time: that session is over", details={"left": 0}))
+        refusal = WrongCode("the code is wrong, for the third time: that session is over", details={"left": 0})
+        return Step(Ended(why=Why.WRONG_CODE), refusal=refusal)
     refusal = WrongCode(f"the code is wrong ({left} of {ATTEMPTS} tries left)", details={"left": left})
     return Step(evolve(state, wrong=state.wrong + 1), refusal=refusal)
 
 
 # -- once somebody knows the code -------------------------------------------------------------------------------------
-def second_hello(state: _Agreed, hello: Hello) -> Step[object]:
+def second_hello(state: _Agreed, hello: Hello) -> Step[Any]:
     """Refuse another joiner; the same greeting again ends the session."""
     if hello == state.joiner:
         return violated("a Hello came twice")
     return Step(state, refusal=PairingBusy("another machine is being paired there just now"))
 
 
-def _checked(label: Label, state: _Agreed, message: object, then: Step[object]) -> Step[object]:
-    return then if says(state.agreement, label, message) else violated("a message is not from the machine that proved the code")
+FORGED = "a message is not from the machine that proved the code"
 
 
-def wait(state: _Agreed, poll: Poll) -> Step[object]:
+def _checked(label: Label, state: _Agreed, message: object, then: Step[Any]) -> Step[Any]:
+    return then if says(state.agreement, label, message) else violated(FORGED)
+
+
+def wait(state: _Agreed, poll: Poll) -> Step[Any]:
     """Answer Wait."""
     return _checked(Label.POLL, state, poll, Step(state, say(state.agreement, Label.WAIT, Wait)))
 
 
-def tell(state: Agreed, poll: Poll) -> Step[object]:
+def tell(state: Agreed, poll: Poll) -> Step[Any]:
     """Answer Confirmed."""
     return _checked(Label.POLL, state, poll, Step(state, say(state.agreement, Label.CONFIRMED, Confirmed)))
 
 
-def first_yes(state: Comparing, confirm: Confirm) -> Step[object]:
+def first_yes(state: Comparing, confirm: Confirm) -> Step[Any]:
     """Answer Wait."""
     then = Step(_move(state, TheirsGiven), say(state.agreement, Label.WAIT, Wait))
     return _checked(Label.CONFIRM, state, confirm, then)
 
 
-def second_yes(state: OursGiven, confirm: Confirm) -> Step[object]:
+def second_yes(state: OursGiven, confirm: Confirm) -> Step[Any]:
     """Answer Confirmed."""
     then = Step(_move(state, Agreed), say(state.agreement, Label.CONFIRMED, Confirmed))
     return _checked(Label.CONFIRM, state, confirm, then)
 
 
-def own_yes(state: Comparing | TheirsGiven, event: Yes) -> Step[object]:
+def own_yes(state: Comparing | TheirsGiven, event: Yes) -> Step[Any]:
     """Remember it; the joiner hears of it when both have said so."""
     return Step(_move(state, OursGiven if isinstance(state, Comparing) else Agreed))
 
 
-def own_no(state: _Agreed, event: No) -> Step[object]:
+def own_no(state: _Agreed, event: No) -> Step[Any]:
     """End; the joiner hears Cancelled when it asks next."""
     return ended(no_reason(event), farewell=say(state.agreement, Label.CANCELLED, Cancelled))
 
 
-def withdraw(state: Inviting, event: No) -> Step[object]:
+def withdraw(state: Inviting, event: No) -> Step[Any]:
     """End; the code is worth nothing any more."""
     return ended(Why.CANCELLED)
 
 
-def their_no(state: _Agreed, cancel: Cancel) -> Step[object]:
+def their_no(state: _Agreed, cancel: Cancel) -> Step[Any]:
     """End."""
     return _checked(Label.CANCEL, state, cancel, ended(Why.REFUSED))
 
 
-def store(state: Agreed | Keeping, finish: Finish) -> Step[object]:
+def store(state: Agreed | Keeping, finish: Finish) -> Step[Any]:
     """Store the keys; answer when that is done."""
     return _checked(Label.FINISH, state, finish, Step(_move(state, Keeping)))
 
 
-def stored(state: Keeping, event: Kept) -> Step[object]:
+def stored(state: Keeping, event: Kept) -> Step[Any]:
     """Answer Done."""
     return Step(_move(state, Paired), say(state.agreement, Label.DONE, Done))
 
 
-def failed(state: Keeping, event: NotKept) -> Step[object]:
+def failed(state: Keeping, event: NotKept) -> Step[Any]:
     """End: the disk is full, the config can't be changed."""
     return ended(Why.FAILED, event.words, say(state.agreement, Label.CANCELLED, Cancelled))
 
 
-def again(state: Paired, finish: Finish) -> Step[object]:
+def again(state: Paired, finish: Finish) -> Step[Any]:
     """Answer Done again: the first may have been lost on its way."""
     return _checked(Label.FINISH, state, finish, Step(state, say(state.agreement, Label.DONE, Done)))
 
 
-def expire(state: object, event: Expired) -> Step[object]:
+def expire(state: object, event: Expired) -> Step[Any]:
     """End."""
     return ended(Why.EXPIRED)
 
 
-def lose(state: object, event: Lost) -> Step[object]:
+def lose(state: object, event: Lost) -> Step[Any]:
     """End."""
     return ended(Why.LOST)
 
 
-def bid_farewell(state: Ended, message: object) -> Step[object]:
+def bid_farewell(state: Ended, message: object) -> Step[Any]:
     """Answer as the session ended."""
     return Step(state, state.farewell)
 

@@ -5,6 +5,8 @@ All is decided here, without I/O; ``TABLE`` is the whole of it, and docs/protoco
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import field, frozen
 
 from loopsy.core.pairing_keys import Agreement, Entropy, Ephemeral, Label, Role, Spake, check_commitment, proves, reveal
@@ -123,8 +125,13 @@ def receive(state: Joiner, message: FromInviter) -> J:
     return advance(TABLE, state, message)
 
 
+def happened(state: Joiner, event: object) -> J:
+    """Something happened that is no message."""
+    return advance(TABLE, state, event)
+
+
 # -- until the numbers are shown --------------------------------------------------------------------------------------
-def open_up(state: Greeting, welcome: Welcome) -> Step[object]:
+def open_up(state: Greeting, welcome: Welcome) -> Step[Any]:
     """Check the certificate seen; answer with Reveal: own ECDH key, and the proof of the code."""
     if (state.seen or "") != welcome.fingerprint:
         return violated("the certificate on the connection is not the other machine's: somebody is in between")
@@ -138,7 +145,7 @@ def open_up(state: Greeting, welcome: Welcome) -> Step[object]:
     return Step(Proving(hello=state.hello, welcome=welcome, ours=ours, key=key, ephemeral=state.ephemeral), ours)
 
 
-def examine(state: Proving, theirs: Revealed) -> Step[object]:
+def examine(state: Proving, theirs: Revealed) -> Step[Any]:
     """Check its proof and commitment; show the number."""
     if theirs.exchange != state.welcome.exchange:
         return violated("the answer is for another exchange")
@@ -154,7 +161,7 @@ def examine(state: Proving, theirs: Revealed) -> Step[object]:
     return Step(Comparing(agreement=agreement, inviter=state.welcome))
 
 
-def refused(state: object, event: Refusal) -> Step[object]:
+def refused(state: object, event: Refusal) -> Step[Any]:
     """End, in the inviter's words."""
     by_error = {
         WrongCode: Why.WRONG_CODE, PairingExpired: Why.EXPIRED, PairingRefused: Why.REFUSED,
@@ -164,57 +171,60 @@ def refused(state: object, event: Refusal) -> Step[object]:
 
 
 # -- while two humans compare -----------------------------------------------------------------------------------------
-def _checked(label: Label, state: _Agreed, message: object, then: Step[object]) -> Step[object]:
-    return then if says(state.agreement, label, message) else violated("an answer is not from the machine with the code")
+FORGED = "an answer is not from the machine that proved the code"
 
 
-def wait(state: _Agreed, answer: Wait) -> Step[object]:
+def _checked(label: Label, state: _Agreed, message: object, then: Step[Any]) -> Step[Any]:
+    return then if says(state.agreement, label, message) else violated(FORGED)
+
+
+def wait(state: _Agreed, answer: Wait) -> Step[Any]:
     """Go on asking."""
     return _checked(Label.WAIT, state, answer, Step(state))
 
 
-def own_yes(state: Comparing, event: Yes) -> Step[object]:
+def own_yes(state: Comparing, event: Yes) -> Step[Any]:
     """Say Confirm."""
     return Step(_move(state, OursGiven), say(state.agreement, Label.CONFIRM, Confirm))
 
 
-def own_no(state: _Agreed, event: No) -> Step[object]:
+def own_no(state: _Agreed, event: No) -> Step[Any]:
     """Say Cancel."""
     return Step(Ended(why=no_reason(event)), say(state.agreement, Label.CANCEL, Cancel))
 
 
-def give_up(state: object, event: No) -> Step[object]:
+def give_up(state: object, event: No) -> Step[Any]:
     """End."""
     return ended(Why.CANCELLED)
 
 
-def their_no(state: _Agreed, answer: Cancelled) -> Step[object]:
+def their_no(state: _Agreed, answer: Cancelled) -> Step[Any]:
     """End."""
     return _checked(Label.CANCELLED, state, answer, ended(Why.REFUSED))
 
 
-def both_yes(state: OursGiven, answer: Confirmed) -> Step[object]:
+def both_yes(state: OursGiven, answer: Confirmed) -> Step[Any]:
     """Put the keys aside on disk, then say Finish."""
     then = Step(_move(state, Agreed), say(state.agreement, Label.FINISH, Finish))
     return _checked(Label.CONFIRMED, state, answer, then)
 
 
-def settled(state: Agreed, event: Kept) -> Step[object]:
+def settled(state: Agreed, event: Kept) -> Step[Any]:
     """Both have stored the keys."""
     return Step(_move(state, Paired))
 
 
-def unsettled(state: Agreed, event: NotKept) -> Step[object]:
+def unsettled(state: Agreed, event: NotKept) -> Step[Any]:
     """End; what was put aside is forgotten."""
     return ended(Why.FAILED, event.words)
 
 
-def expire(state: object, event: Expired) -> Step[object]:
+def expire(state: object, event: Expired) -> Step[Any]:
     """End."""
     return ended(Why.EXPIRED)
 
 
-def lose(state: object, event: Lost) -> Step[object]:
+def lose(state: object, event: Lost) -> Step[Any]:
     """End."""
     return ended(Why.LOST)
 

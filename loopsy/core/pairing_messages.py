@@ -1,13 +1,13 @@
 """The messages of pairing as bytes, each in just one form, so that a transcript of them is what was really said.
 
-A message is a list of fields, each behind its length in two bytes (big-endian): the protocol's name, the message's kind,
-then its own fields in the order below. docs/protocol/pairing.md tells who says what when.
+A message is a list of fields, each behind its length in two bytes (big-endian): the protocol's name, the message's
+kind, then its own fields in the order below. docs/protocol/pairing.md tells who says what when.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import attrs
 from attrs import field, frozen
@@ -219,7 +219,6 @@ KINDS: dict[bytes, type[Message]] = {
     kind.KIND: kind
     for kind in (Hello, Welcome, Reveal, Revealed, Poll, Confirm, Cancel, Finish, Wait, Confirmed, Cancelled, Done)
 }
-M = TypeVar("M")
 
 
 def _forms(kind: type) -> list[tuple[str, Form]]:
@@ -248,12 +247,23 @@ def decode(data: bytes) -> Message:
     return KINDS[kind](**{name: form.read(value) for (name, form), value in zip(forms, values, strict=True)})
 
 
-def decode_as(kind: type[M], data: bytes) -> M:
-    """A message of just this kind (or one of a union).
+def from_joiner(data: bytes) -> FromJoiner:
+    """What a joiner may say.
 
-    :raises PairingViolation: it is not.
+    :raises PairingViolation: it is something else.
     """
     message = decode(data)
-    if not isinstance(message, kind):
-        raise PairingViolation(f"a {type(message).__name__} came out of order")
+    if not isinstance(message, FromJoiner):
+        raise PairingViolation(f"a joiner says no {type(message).__name__}")
+    return message
+
+
+def from_inviter(data: bytes) -> FromInviter:
+    """What an inviter may say.
+
+    :raises PairingViolation: it is something else.
+    """
+    message = decode(data)
+    if not isinstance(message, FromInviter):
+        raise PairingViolation(f"an inviter says no {type(message).__name__}")
     return message

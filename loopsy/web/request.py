@@ -117,7 +117,7 @@ class EdgeRequest(server.Request):
             self._sink = BodyStream(self, length)
             self._start(self._sink)
         else:
-            limit = self.channel.site.json_limit
+            limit = route.body_limit or self.channel.site.json_limit
             if length is not None and length > limit:
                 raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are taken here")
             self._sink = BufferedBody(limit)

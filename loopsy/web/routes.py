@@ -53,6 +53,8 @@ class Route:
     answers: type | None
     summary: str
     status: int
+    body_limit: int | None
+    """Bytes of its JSON body, where it is less than elsewhere."""
 
     @property
     def endpoint(self) -> str:
@@ -96,6 +98,7 @@ class Routes:
         takes: type | None = None,
         answers: type | None = None,
         status: int = 200,
+        body_limit: int | None = None,
     ) -> Callable[[F], F]:
         """Declare the function below as the answer to ``method`` at ``rule``."""
 
@@ -108,6 +111,7 @@ class Routes:
                 takes=takes,
                 answers=answers,
                 status=status,
+                body_limit=body_limit,
                 summary=(function.__doc__ or "").strip().splitlines()[0],
             )
             self.declared[route.endpoint] = route
