@@ -19,6 +19,7 @@ from loopsy.services.audit import Audit, remembered_head
 from loopsy.services.context import Context
 from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
+from loopsy.services.pairing import Pairing
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
@@ -49,6 +50,7 @@ class Daemon:
     peers: Peers
     audit: Audit
     trust: Trust
+    pairing: Pairing
     tls: OwnTls | None
     """Our certificate, where TLS is on."""
     started: float
@@ -115,8 +117,11 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     peers = Peers(reactor, settings, storage, PeerClient(reactor), own)
     context = Context(reactor, storage, settings)
     execution = Execution(reactor, settings)
+    trust = Trust(reactor, settings, peers, storage)
+    tls = own_tls(layout, own.hostname) if config.tls.enabled else None
+    pairing = Pairing(reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint)
     root = Backwards()
-    for service in (Held(pid_file), log, storage, audit, context, peers, execution):
+    for service in (Held(pid_file), log, storage, audit, context, peers, execution, pairing):
         service.setServiceParent(root)
     transfer.setServiceParent(root)
     uploads.setServiceParent(root)
@@ -129,8 +134,9 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         uploads=uploads,
         peers=peers,
         audit=audit,
-        trust=Trust(reactor, settings, peers, storage),
-        tls=own_tls(layout, own.hostname) if config.tls.enabled else None,
+        trust=trust,
+        pairing=pairing,
+        tls=tls,
         started=time.monotonic(),
     )
     return root, daemon

@@ -18,6 +18,7 @@ from loopsy.web.execution import ExecutionArea
 from loopsy.web.gateway import GatewayArea
 from loopsy.web.oneport import OnePort
 from loopsy.web.openapi import OpenApiArea
+from loopsy.web.pairing import PairingArea
 from loopsy.web.peers import PeersArea
 from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
@@ -34,7 +35,7 @@ def table(daemon: Daemon) -> Table:
     """Every route of the daemon."""
     areas: list[Area] = [
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
-        TrustArea(daemon),
+        TrustArea(daemon), PairingArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
 
