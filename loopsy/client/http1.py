@@ -8,8 +8,9 @@ is never chunked and ends by its Content-Length or with the connection.
 
 from __future__ import annotations
 
+import select
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 
 from loopsy.errors import ConnectionBroken, InvalidRequest
@@ -136,6 +137,35 @@ def encode(method: str, path: str, headers: Mapping[str, str], body: bytes | Non
     if not all(line.isascii() and line.isprintable() for line in lines):
         raise InvalidRequest("a header may hold printable ASCII characters only")
     return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+def upload(
+    connection: socket.socket, method: str, path: str, headers: Mapping[str, str], pieces: Iterable[bytes]
+) -> Response:
+    """Send a body of unknown length, in chunks, and read the head of the answer. The connection belongs to the answer.
+
+    :raises ConnectionBroken: as for ``request``.
+    """
+    try:
+        connection.settimeout(None)
+        head = encode(method, path, {**headers, "Transfer-Encoding": "chunked"}, None)
+        connection.sendall(head.replace(b" HTTP/1.0\r\n", b" HTTP/1.1\r\n", 1))
+        _send_chunks(connection, pieces)
+        return _read_head(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _send_chunks(connection: socket.socket, pieces: Iterable[bytes]) -> None:
+    try:
+        for piece in pieces:
+            if select.select([connection], [], [], 0)[0]:
+                return  # it answered without waiting for the end: a refusal
+            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+        connection.sendall(b"0\r\n\r\n")
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the answer says why
 
 
 def _send(connection: socket.socket, head: bytes, body: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from loopsy.client import http1
@@ -98,6 +98,18 @@ class LocalDaemon:
             with response:
                 raise _refusal(response, path)
         return response
+
+    def upload(self, method: str, path: str, headers: Mapping[str, str], pieces: Iterable[bytes]) -> Any:
+        """Send a body as it comes; the parsed JSON of the answer.
+
+        :raises LoopsyError: the daemon's own error. :raises DaemonNotRunning: :raises ConnectionBroken:
+        """
+        endpoint = self.endpoint
+        fields = {"Host": endpoint.authority, "Authorization": f"Bearer {endpoint.key}", **headers}
+        with http1.upload(self._connect(), method, path, fields, pieces) as response:
+            if response.status >= 400:
+                raise _refusal(response, path)
+            return _parsed(response.read())
 
     def _connect(self) -> Any:
         host, port, _ = self.endpoint

@@ -1,0 +1,149 @@
+"""Transfers as jobs of this daemon: it reads and writes this machine's files itself and speaks to the peer."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from loopsy.client.files import PeerFiles
+from loopsy.client.peer import Target
+from loopsy.core import transfers as rules
+from loopsy.core.transfers import Running, TransferTable
+from loopsy.errors import InternalError, InvalidRequest, LoopsyError, Unauthenticated
+from loopsy.services.clock import now_ms
+from loopsy.services.peers import Peers
+from loopsy.services.pulling import pull
+from loopsy.services.sending import send
+from loopsy.services.settings import Settings
+from loopsy.services.transferring import Job, local_policy
+from loopsy.wire.transfer import TransferInfo, TransferRequest
+
+THREADS = 8
+"""They read, hash and write; hashing runs beside the interpreter, so a few for several transfers at once pay."""
+OURSELVES = (".", "local")
+
+
+class Transfers(Service):
+    """What is being sent and pulled."""
+
+    name = "transfers"
+    log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, peers: Peers) -> None:
+        self._reactor, self._settings, self._peers = reactor, settings, peers
+        self._pool = ThreadPool(0, THREADS, "transfers")
+        self._table = TransferTable()
+        self._jobs: dict[str, Job] = {}
+        self._waiters: dict[str, list[Deferred[None]]] = {}
+
+    def startService(self) -> None:
+        """Start the thread pool (threads come with the first transfer)."""
+        super().startService()
+        self._pool.start()
+
+    async def stopService(self) -> None:  # our parent awaits it
+        """End what runs; the same requests go on from there after the next start."""
+        super().stopService()
+        ends = [self.ended(transfer_id) for transfer_id in self._table.running()]
+        for job in list(self._jobs.values()):
+            job.cancel()
+        await gatherResults(ends)
+        self._pool.stop()
+
+    # -- asked by clients -------------------------------------------------------------------------------------------
+    def start(self, request: TransferRequest) -> TransferInfo:
+        """Start a transfer, or join the one that does the same already.
+
+        :raises PeerNotFound: :raises Unauthenticated: :raises InvalidRequest: :raises TooManyJobs:
+        """
+        if not self.running:
+            raise InternalError("the daemon is stopping")
+        for transfer_id in self._table.running():
+            joined = self._table.get(transfer_id)
+            if isinstance(joined, Running) and joined.request == request:
+                return rules.info(joined)
+        if not request.sources:
+            raise InvalidRequest("sources: nothing to transfer")
+        target = self._target(request.peer)
+        running = Running(transfer_id=str(uuid.uuid4()), request=request, started_at=now_ms())
+        self._table.start(running)
+        self._waiters[running.transfer_id] = []
+        self._begin(running, target)
+        return self.info(running.transfer_id)
+
+    def _target(self, peer: str) -> Target:
+        config = self._settings.config
+        if peer in OURSELVES:
+            return Target("127.0.0.1", config.server.port, config.auth.api_key, "this machine")
+        target = self._peers.target(self._peers.resolve(peer))
+        if target.key is None:
+            raise Unauthenticated(
+                f"there is no key for {target.label}",
+                hint=f"put it into config.yaml under auth.peerKeys.{target.label} and run: loopsy reload",
+            )
+        return target
+
+    def _begin(self, running: Running, target: Target) -> None:
+        transfer_id = running.transfer_id
+        job = Job(
+            reactor=self._reactor,
+            pool=self._pool,
+            files=PeerFiles(self._reactor, self._peers.client, target),
+            policy=local_policy(self._settings),
+            request=running.request,
+            node_id=self._peers.own.node_id,
+            peer=target.label or target.origin,
+            secret=self._settings.config.auth.api_key.encode(),
+            notes=str(self._settings.layout.root / "pulls"),
+            tell=lambda step: self._table.step(transfer_id, step),
+        )
+        self._jobs[transfer_id] = job
+        work = send if running.request.direction == "send" else pull
+        job.work = Deferred.fromCoroutine(work(job))
+        job.work.addBoth(lambda result: self._over(transfer_id, job, result))
+
+    def _over(self, transfer_id: str, job: Job, result: Any) -> None:
+        error = getattr(result, "value", None)
+        if error is not None and not isinstance(error, LoopsyError | CancelledError):
+            self.log.failure("transfer {id} failed", result, id=transfer_id)
+        known = error if isinstance(error, LoopsyError) else InternalError() if error is not None else None
+        del self._jobs[transfer_id]
+        self._table.finish(transfer_id, known, job.cancelled and error is not None, now_ms())
+        for waiter in self._waiters.pop(transfer_id):
+            waiter.callback(None)
+
+    def info(self, transfer_id: str) -> TransferInfo:
+        """One transfer.
+
+        :raises FileMissing: there is none.
+        """
+        return rules.info(self._table.get(transfer_id))
+
+    def list(self) -> tuple[TransferInfo, ...]:
+        """All that are known, newest first."""
+        return tuple(map(rules.info, self._table.all()))
+
+    def ended(self, transfer_id: str) -> Deferred[None]:
+        """Fires when it is over."""
+        if transfer_id not in self._waiters:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._waiters[transfer_id].append(waiter)
+        return waiter
+
+    async def cancel(self, transfer_id: str) -> TransferInfo:
+        """Cancel it, and say how far it came. One that is over stays as it ended.
+
+        :raises FileMissing: there is none.
+        """
+        self._table.get(transfer_id)
+        over = self.ended(transfer_id)
+        if transfer_id in self._jobs:
+            self._jobs[transfer_id].cancel()
+        await over
+        return self.info(transfer_id)
