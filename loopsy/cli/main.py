@@ -36,6 +36,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "connect": ("connect", "set up a peer by hand, step by step"),
         "exec": ("exec", "run a command on a peer"),
         "jobs": ("jobs", "list and cancel what runs"),
+        "send": ("transfer", "send files and directories to a peer"),
+        "pull": ("transfer", "get files and directories from a peer"),
+        "ls": ("ls", "list a directory of a peer"),
+        "transfers": ("transfers", "list, watch and cancel what is sent and pulled"),
         "context": ("context", "share small values"),
     },
     "the command itself": {

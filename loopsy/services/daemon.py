@@ -25,6 +25,7 @@ from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
 from loopsy.services.tls import OwnTls, own_tls
 from loopsy.services.transfer import Transfer
+from loopsy.services.transfers import Transfers
 from loopsy.services.trust import Trust
 from loopsy.services.uploads import Uploads
 from loopsy.store import identity, older
@@ -45,6 +46,7 @@ class Daemon:
     own: NodeIdentity
     context: Context
     execution: Execution
+    transfers: Transfers
     transfer: Transfer
     uploads: Uploads
     peers: Peers
@@ -120,9 +122,11 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     trust = Trust(reactor, settings, peers, storage)
     tls = own_tls(layout, own.hostname) if config.tls.enabled else None
     pairing = Pairing(reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint)
+    transfers = Transfers(reactor, settings, peers)
     root = Backwards()
     for service in (Held(pid_file), log, storage, audit, context, peers, execution, pairing):
         service.setServiceParent(root)
+    transfers.setServiceParent(root)
     transfer.setServiceParent(root)
     uploads.setServiceParent(root)
     daemon = Daemon(
@@ -130,6 +134,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         own=own,
         context=context,
         execution=execution,
+        transfers=transfers,
         transfer=transfer,
         uploads=uploads,
         peers=peers,

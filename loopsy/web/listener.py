@@ -23,6 +23,7 @@ from loopsy.web.peers import PeersArea
 from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
 from loopsy.web.status import StatusArea
+from loopsy.web.transfers import TransfersArea
 from loopsy.web.trust import TrustArea
 
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not chosen
@@ -35,6 +36,7 @@ def table(daemon: Daemon) -> Table:
     """Every route of the daemon."""
     areas: list[Area] = [
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
+        TransfersArea(daemon),
         TrustArea(daemon), PairingArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
