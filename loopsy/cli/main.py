@@ -32,6 +32,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("logs", "show or verify the audit log"),
     },
     "other machines": {
+        "pair": ("pair", "let this machine and another know each other"),
         "peers": ("peers", "list peers; what each may do; revoke, rotate"),
         "connect": ("connect", "set up a peer by hand, step by step"),
         "exec": ("exec", "run a command on a peer"),
