@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def by_id(node: Node, request_id: str) -> dict[str, Any]:
         lines = [json.loads(line) for line in node.layout.audit.read_bytes().splitlines()]
         return [record for record in lines if record["request"] == request_id]
 
+    record: dict[str, Any]
     (record,) = until(lambda: found(), f"the line of {request_id}")
     return record
 
@@ -67,7 +69,8 @@ def test_no_key_is_told_anywhere(make_node: Any, tmp_path: Path, monkeypatch: py
     """Not in logs, errors, or what the daemon starts."""
     a, b = make_node("alfa"), make_node("bravo")
     keyed_pair(a, b, logging={"level": "debug"})
-    monkeypatch.setattr(Node, "environment", property(with_peer_key(Node.environment.fget)))
+    plain = vars(Node)["environment"].fget  # of a user who has the variable set for every command, the daemon too
+    monkeypatch.setattr(Node, "environment", property(lambda node: {**plain(node), "LOOPSY_PEER_KEY": KAI}))
     a.start()
     b.start()
     streams = [Stream(a, f"{at}/execute/stream", {"command": "sleep", "args": ["600"]}) for at in ("", "/peers/bravo")]
@@ -104,15 +107,8 @@ def test_no_key_is_told_anywhere(make_node: Any, tmp_path: Path, monkeypatch: py
         assert [key for key in keys if key in text] == [], text
 
 
-def with_peer_key(environment: Callable[[Node], dict[str, str]]) -> Callable[[Node], dict[str, str]]:
-    """A user who has the variable set for every command, and so for the daemon."""
-    return lambda node: {**environment(node), "LOOPSY_PEER_KEY": KAI}
-
-
 def keys_in(node: Node) -> list[str]:
     """Every key of its config file."""
-    import re
-
     return re.findall("[0-9a-f]{64}", node.layout.config.read_text())
 
 
@@ -123,7 +119,7 @@ def text_of(pid: int, what: str) -> str:
 
 # -- the chain --------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A stopped machine with some lines in two files."""
     machine = Machine.at(tmp_path_factory.mktemp("audit") / "home").set_up(audit={"maxFileBytes": 4096})
     try:
@@ -133,7 +129,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     finally:
         machine.end()
     assert len(files(machine.layout.audit)) == 2
-    yield machine
+    return machine
 
 
 def edited(edit: Callable[[list[bytes]], Any]) -> Callable[[Path], None]:

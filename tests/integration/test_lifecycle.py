@@ -1,4 +1,4 @@
-"""The daemon's life by the real command: starts, stops, reloads, what it takes over, and what keeps it from starting."""
+"""The daemon's life by the real command: start, stop, reload, what it takes over, and what keeps it from starting."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,8 @@ def test_a_killed_daemon_is_not_running_and_the_next_starts(machine: Machine) ->
 
 def test_two_daemons_cannot_share_a_data_dir(machine: Machine) -> None:
     machine.set_up().ok("start")
-    twistd = ["twistd", "-n", "--pidfile=", "loopsy"]
     other = subprocess.run(
-        [machine_python(), "-c", "from twisted.scripts.twistd import run; run()", *twistd[1:]],
+        [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "loopsy"],
         env=machine.environment,
         cwd=machine.root.parent,
         capture_output=True,
@@ -112,13 +112,6 @@ def test_two_daemons_cannot_share_a_data_dir(machine: Machine) -> None:
     assert f"a daemon runs in {machine.root} already (pid {machine.pid})" in other.stderr.decode()
     assert b"Traceback" not in other.stdout + other.stderr
     assert machine.ask("GET", "/health").status == 200
-
-
-def machine_python() -> str:
-    """The interpreter of these tests."""
-    import sys
-
-    return sys.executable
 
 
 def test_a_stop_takes_a_job_along_that_ignores_term(machine: Machine, tmp_path: Path) -> None:
@@ -144,7 +137,8 @@ def test_nobody_else_may_read_anything_in_the_data_dir(machine: Machine) -> None
     assert too_open(machine.root) == []
     assert machine.layout.daemon_log.stat().st_mode & 0o777 == 0o600
     opened = [path for path in machine.root.rglob("*") if path.is_file()]
-    assert {"config.yaml", "loopsy.db", "audit.jsonl", "daemon.log", "context.json.imported"} <= {p.name for p in opened}
+    names = {path.name for path in opened}
+    assert {"config.yaml", "loopsy.db", "audit.jsonl", "daemon.log", "context.json.imported"} <= names
     for path in [machine.root, machine.layout.logs, *opened]:
         path.chmod(0o777 if path.is_dir() else 0o666)
     check = next(c for c in machine.json("doctor")["checks"] if c["name"] == "permissions")
@@ -288,10 +282,10 @@ def old_install(machine: Machine, entries: Any = None, peers: Any = None) -> Non
         path.chmod(0o644)
 
 
-SHAPES = {
+SHAPES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "objects": (dict, dict),
-    "lists": (lambda made: list(made.values()), lambda made: list(made.values())),
-    "pairs": (lambda made: [list(pair) for pair in made.items()], lambda made: [list(pair) for pair in made.items()]),
+    "lists": (lambda made: [*made.values()], lambda made: [*made.values()]),
+    "pairs": (lambda made: [*made.items()], lambda made: [*made.items()]),
     "wrapped": (lambda made: {"version": 1, "entries": made}, lambda made: {"peers": list(made.values())}),
 }
 

@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_twisted
-from attrs import define, evolve, field
+from attrs import define, evolve
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
-from loopsy.client.peer import Target
+from loopsy.client.peer import PeerClient, Target
 from loopsy.config import Auth, Config, Discovery, ManualPeer
 from loopsy.core.peers import FAILURES, INTERVAL_S, LONGEST_WAIT_S
 from loopsy.errors import PeerUnreachable
@@ -129,13 +128,14 @@ def test_ambiguous_beginnings_and_near_names(make_node: Any) -> None:
 
 
 # -- the prober -------------------------------------------------------------------------------------------------------
-@define
-class Machines:
-    """A PeerClient whose answers are set by hand."""
+class Machines(PeerClient):
+    """Its answers are set by hand."""
 
-    there: dict[int, NodeIdentity] = field(factory=dict)
-    """By port."""
-    asked: list[tuple[str, int]] = field(factory=list)
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.there: dict[int, NodeIdentity] = {}
+        """By port."""
+        self.asked: list[tuple[str, int]] = []
 
     async def health(self, target: Target) -> Health:
         """As the real one."""
@@ -151,9 +151,6 @@ class Machines:
         if target.port not in self.there:
             raise PeerUnreachable("nobody is there")
         return self.there[target.port]
-
-    async def close(self) -> None:
-        """As the real one."""
 
 
 @define
@@ -184,13 +181,16 @@ async def probing(tmp_path: Path) -> AsyncIterator[Probing]:
         auth=Auth(api_key="x" * 64, peer_keys={"kai": KAI}),
         discovery=Discovery(manual_peers=(ManualPeer(address="127.0.0.1", port=7, hostname="kai"),)),
     )
-    clock, machines = Clock(), Machines()
-    peers = Peers(clock, Settings(layout, config), storage, machines, OWN)  # type: ignore[arg-type]
-    peers.startService()
-    yield Probing(clock, machines, peers)
-    await peers.stopService()
-    assert clock.getDelayedCalls() == []
-    await storage.stopService()
+    clock = Clock()
+    machines = Machines(clock)
+    try:
+        peers = Peers(clock, Settings(layout, config), storage, machines, OWN)
+        peers.startService()
+        yield Probing(clock, machines, peers)
+        await peers.stopService()
+        assert clock.getDelayedCalls() == []
+    finally:
+        await storage.stopService()
 
 
 @pytest_twisted.ensureDeferred

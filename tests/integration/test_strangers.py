@@ -1,0 +1,36 @@
+"""Every route of the table, asked by strangers: a route that is added tomorrow is asked too."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from loopsy.testing.nodes import Node
+from loopsy.web.routes import Route
+from loopsy.wire import urls
+from tests.integration.test_rest import refused
+from tests.web.test_routes import JOINING, OPEN, ROUTES
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.endpoint)
+def test_a_stranger_is_refused(node: Node, route: Route) -> None:
+    path = re.sub(r"<[^>]*>", "x", route.rule).removeprefix(urls.BASE)
+    for method in route.methods:
+        if route.rule in OPEN:
+            assert node.ask(method, path, key=None).status == 200
+            continue
+        if route.rule in JOINING:
+            for message in ({}, {"data": ""}, {"data": "AAAA"}):
+                answer = node.ask(method, path, message, key=None)
+                assert 400 <= answer.status < 500
+                assert set(answer.body) == {"error"}
+            continue
+        bodies: tuple[Any, ...] = (None, {}, b"x" * 100_000)
+        for body in bodies:
+            answers = [node.ask(method, path, body, key=key) for key in (None, "f" * 64)]
+            assert [answer.status for answer in answers] == [401, 403]
+            if method != "HEAD":
+                refused(answers[0], 401, 1001)
+                refused(answers[1], 403, 1002)
