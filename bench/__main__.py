@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from attrs import frozen
 
-from bench import rows_commands, rows_idle, rows_requests, rows_streams
+from bench import rows_commands, rows_idle, rows_requests, rows_streams, rows_transfers
 from bench.rig import Rig
 from bench.table import BenchError, Result, markdown
 
@@ -43,6 +43,9 @@ ROWS = (
     Row("memory", rows_streams.output_memory),
     Row("flood", rows_streams.flood),
     Row("idle", rows_idle.idle),
+    Row("file", rows_transfers.one_file),
+    Row("files", rows_transfers.transfer_memory),
+    Row("tree", rows_transfers.tree),
 )
 
 

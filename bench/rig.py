@@ -151,6 +151,7 @@ class Rig:
             },
             "execution": {"maxConcurrent": 64},
             "context": {"maxEntries": 2000},
+            "transfer": {"allowedPaths": [str(self.root)], "maxFileSize": 1 << 40},
             "rateLimits": {"execute": UNLIMITED, "transfer": UNLIMITED, "context": UNLIMITED},
             "discovery": {
                 "enabled": False,
@@ -225,7 +226,7 @@ def write_ssh_files(home: Path, port: int) -> None:
         f"ListenAddress 127.0.0.1:{port}\nHostKey {home}/host_key\nAuthorizedKeysFile {home}/authorized_keys\n"
         "PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
         "PermitRootLogin prohibit-password\nPermitUserRC no\nUseDNS no\nPrintMotd no\nSetEnv SHLVL=2\n"
-        "MaxStartups 100\n"
+        "MaxStartups 100\nSubsystem sftp internal-sftp\n"
     )
     user = pwd.getpwuid(os.getuid()).pw_name
     common = (
