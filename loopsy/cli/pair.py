@@ -139,14 +139,17 @@ def _follow(daemon: LocalDaemon, while_in: tuple[str, ...], words: str | None) -
     on_terminal = words is not None and sys.stdout.isatty()
     if words is not None and not on_terminal:
         print(words, flush=True)
+    drawn = ""
     while True:
         status: Status = daemon.ask("GET", urls.PAIR_STATUS)
         if status["state"] not in while_in:
             if on_terminal:
                 print(flush=True)
             return status
-        if on_terminal:
-            print(f"\r{words}   {_left(status)} ", end="", flush=True)
+        line = f"\r{words}   {_left(status)} "
+        if on_terminal and line != drawn:
+            print(line, end="", flush=True)
+            drawn = line
         time.sleep(LOOK_S)
 
 
@@ -165,7 +168,7 @@ def _compare(args: argparse.Namespace, daemon: LocalDaemon, status: Status) -> i
         args,
         status,
         f"\nthe number here:  {_spaced(number)}\n\n"
-        f"it must be the same on {clean(peer['hostname'])} ({clean(peer['address'])}), which you should see before you",
+        f"compare it with the one on {clean(peer['hostname'])} ({clean(peer['address'])})",
     )
     answer = _answer(args, daemon, number)
     if answer is not None:

@@ -48,6 +48,7 @@ from loopsy.core.pairing_states import (
     NotKept,
     Row,
     Step,
+    Stored,
     Why,
     Yes,
     advance,
@@ -118,12 +119,12 @@ class Agreed(_Agreed):
 
 
 @frozen(kw_only=True)
-class Keeping(_Agreed):
+class Keeping(_Agreed, Stored):
     """The joiner has stored its half; ours is being stored."""
 
 
 @frozen(kw_only=True)
-class Paired(_Agreed):
+class Paired(_Agreed, Stored):
     """Both have stored. The end."""
 
 
@@ -220,9 +221,9 @@ def _wrong(state: Inviting) -> I:
 
 # -- once somebody knows the code -------------------------------------------------------------------------------------
 def second_hello(state: _Agreed, hello: Hello) -> Step[Any]:
-    """Refuse another joiner; the same greeting again ends the session."""
+    """Refuse another joiner; the same greeting again ends the session, unless the pair is stored."""
     if hello == state.joiner:
-        return violated("a Hello came twice")
+        return violated("a Hello came twice", state)
     return Step(state, refusal=PairingBusy("another machine is being paired there just now"))
 
 
@@ -230,7 +231,7 @@ FORGED = "a message is not from the machine that proved the code"
 
 
 def _checked(label: Label, state: _Agreed, message: object, then: Step[Any]) -> Step[Any]:
-    return then if says(state.agreement, label, message) else violated(FORGED)
+    return then if says(state.agreement, label, message) else violated(FORGED, state)
 
 
 def wait(state: _Agreed, poll: Poll) -> Step[Any]:
@@ -320,23 +321,23 @@ TABLE = table(
     Row(Inviting, Hello, greet, (Inviting,)),
     Row(Inviting, Reveal, examine, (Comparing, Inviting, Ended)),
     Row(Inviting, No, withdraw, (Ended,)),
-    *rows((Comparing, TheirsGiven), Poll, wait),
-    Row(OursGiven, Poll, wait, (OursGiven, Ended)),
+    *(Row(state, Poll, wait, (state, Ended)) for state in (Comparing, OursGiven, TheirsGiven)),
     Row(Comparing, Confirm, first_yes, (TheirsGiven, Ended)),
     Row(Comparing, Yes, own_yes, (OursGiven,)),
     Row(OursGiven, Confirm, second_yes, (Agreed, Ended)),
     Row(TheirsGiven, Yes, own_yes, (Agreed,)),
     Row(Agreed, Poll, tell, (Agreed, Ended)),
     Row(Agreed, Finish, store, (Keeping, Ended)),
-    Row(Keeping, Finish, store, (Keeping, Ended)),
+    Row(Keeping, Finish, store, (Keeping,)),
     Row(Keeping, Kept, stored, (Paired,)),
     Row(Keeping, NotKept, failed, (Ended,)),
-    Row(Paired, Finish, again, (Paired, Ended)),
+    Row(Paired, Finish, again, (Paired,)),
     *rows(BEFORE, No, own_no, Ended),
     *rows(BEFORE, Cancel, their_no, Ended),
     *rows((Inviting, *BEFORE), Expired, expire, Ended),
     *rows((Comparing, OursGiven, TheirsGiven), Lost, lose, Ended),
-    *(Row(state, Hello, second_hello, (state, Ended)) for state in BOUND),
+    *(Row(state, Hello, second_hello, (state, Ended)) for state in BEFORE),
+    *rows((Keeping, Paired), Hello, second_hello),
     *rows((Ended,), Poll, bid_farewell),
     *rows((Ended,), Confirm, bid_farewell),
     *rows((Ended,), Finish, bid_farewell),

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
+from spake2 import SPAKE2_A, SPAKE2_B
 
 from loopsy.core.pairing_messages import NONCE, PROTOCOL, Hello, Reveal, Revealed, Welcome, encode, pack
 from loopsy.errors import PairingViolation
@@ -63,7 +63,7 @@ class Spake:
         """
         try:
             key: bytes = self._run.finish(theirs)
-        except (SPAKEError, ValueError, AssertionError):
+        except Exception:  # SPAKEError, ValueError, AssertionError, NotOnCurve: the package has many for a bad point
             raise PairingViolation("the other side's SPAKE2 message is not one") from None
         return key
 

@@ -143,8 +143,9 @@ NO_SESSION = NoPairingSession("there is no pairing session here, or not that one
 
 
 def advance(known: Table, state: Any, event: Any) -> Step[Any]:
-    """Walk the table. A message that has no row here came out of order, a second time, or too late: that ends it.
-    Any other event without a row came too late to matter, and changes nothing."""
+    """Walk the table. A message that has no row here came out of order, a second time, or too late: that ends it; but
+    while the pair is being stored nothing can be taken back, and it is only refused. Any other event without a row came
+    too late to matter, and changes nothing."""
     row = known.get((type(state), type(event)))
     if row is not None:
         step = row.act(state, event)
@@ -153,12 +154,18 @@ def advance(known: Table, state: Any, event: Any) -> Step[Any]:
     if isinstance(state, Ended):
         return Step(state, refusal=state.refusal())
     if isinstance(event, MESSAGES):
-        return violated(f"a {type(event).__name__} came out of order, or twice")
+        return violated(f"a {type(event).__name__} came out of order, or twice", state)
     return Step(state, refusal=PairingEnded("it is too late for that, or too early"))
 
 
-def violated(words: str) -> Step[Any]:
-    """The end by a violation."""
+class Stored:
+    """A state in which the pair is on disk, or about to be: no message ends it."""
+
+
+def violated(words: str, state: object = None) -> Step[Any]:
+    """The end by a violation; or, where the pair is stored, just a refusal."""
+    if isinstance(state, Stored):
+        return Step(state, refusal=PairingViolation(words))
     end = Ended(why=Why.VIOLATION, words=words)
     return Step(end, refusal=end.refusal())
 
