@@ -19,7 +19,7 @@ from loopsy.store.layout import Layout
 POLL_S = 0.2
 HEAD_FACT = "audit-head"
 """Where the daemon remembers the newest line, as ``seq:hash``, in the table ``facts``."""
-DETAILS = ("command", "key", "job", "cwd")
+DETAILS = {"command": "$ ", "key": "key ", "file": "file "}
 """What of a record's ``what`` is shown, in this order."""
 
 
@@ -173,13 +173,13 @@ def readable(text: str) -> str:
 
 def _what(record: dict[str, Any]) -> str:
     what = record.get("what") or {}
-    shown = what.get("path") if "peer" in what else record.get("path")
+    shown = what["path"] if "peer" in what and "path" in what else record.get("path")
     words = [str(record.get("method")), str(shown)]
     if "peer" in what:
         words.append(f"on {what['peer']}")
-    words += [
-        f"{name} {what[name]}" if name != "command" else f"$ {what[name]}" for name in DETAILS[:2] if name in what
-    ]
+    words += [f"{mark}{what[name]}" for name, mark in DETAILS.items() if name in what]
+    if "direction" in what:
+        words.append(f"{what['direction']} {', '.join(map(str, what.get('sources', ())))} → {what.get('destination')}")
     if "exit" in what or "signal" in what:
         words.append(f"→ {what.get('signal') or what.get('exit')}")
     return render.clean(" ".join(words))

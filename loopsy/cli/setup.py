@@ -81,7 +81,7 @@ def first_config(args: argparse.Namespace) -> dict[str, object]:
     return {
         "server": {"port": args.port, "host": args.host, "hostname": args.hostname},
         "auth": {"apiKey": configfile.new_key()},
-        "tls": {"enabled": False},
+        "tls": {"enabled": True},
         "transfer": {
             "allowedPaths": [home],
             "deniedPaths": [os.path.join(home, ".ssh"), os.path.join(home, ".gnupg")],

@@ -28,8 +28,8 @@ from loopsy.services.transfer import Transfer
 from loopsy.services.transfers import Transfers
 from loopsy.services.trust import Trust
 from loopsy.services.uploads import Uploads
-from loopsy.store import identity, older
 from loopsy.store import context as context_table
+from loopsy.store import identity, older
 from loopsy.store import peers as peers_table
 from loopsy.store.audit import AuditLog
 from loopsy.store.database import Database

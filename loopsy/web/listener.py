@@ -23,8 +23,10 @@ from loopsy.web.peers import PeersArea
 from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
 from loopsy.web.status import StatusArea
+from loopsy.web.transfer import TransferArea
 from loopsy.web.transfers import TransfersArea
 from loopsy.web.trust import TrustArea
+from loopsy.web.uploads import UploadsArea
 
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not chosen
 FLUSH_S = 2.0
@@ -36,8 +38,7 @@ def table(daemon: Daemon) -> Table:
     """Every route of the daemon."""
     areas: list[Area] = [
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
-        TransfersArea(daemon),
-        TrustArea(daemon), PairingArea(daemon),
+        TransferArea(daemon), UploadsArea(daemon), TransfersArea(daemon), TrustArea(daemon), PairingArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
 

@@ -46,7 +46,7 @@ def test_init_makes_what_a_daemon_needs(made: Path) -> None:
     assert parsed.warnings == ()
     assert len(parsed.config.auth.api_key) == 64
     assert parsed.config.server.hostname == "leo"
-    assert not parsed.config.tls.enabled
+    assert parsed.config.tls.enabled
     assert Layout(made).too_open() == []
     assert (made / "node-id").exists()
 
