@@ -1,0 +1,165 @@
+"""Hosts of the test's own: network namespaces on a bridge that an attacker's namespace holds: it sees every packet.
+
+    host a ── veth ──┐
+                     ├── bridge, in the attacker's namespace
+    host b ── veth ──┘
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import define, field
+
+from loopsy.testing.nodes import Node
+
+NET = "10.213.77"
+"""Nothing outside the namespaces routes to it."""
+
+SNIFFER = """
+import socket, sys
+ETH_P_ALL = 3
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+print("ready", flush=True)
+with open(sys.argv[1], "wb", buffering=0) as file:
+    while True:
+        file.write(sock.recv(65536))
+"""
+
+
+def why_not() -> str | None:
+    """Why namespaces can't be made here, or None."""
+    if os.name != "posix" or os.geteuid() != 0:
+        return "making network namespaces needs root"
+    if shutil.which("ip") is None:
+        return "making network namespaces needs iproute2"
+    name = f"loopsy-{os.getpid()}-try"
+    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
+    if tried.returncode != 0:
+        return f"network namespaces can't be made here: {tried.stderr.decode().strip()}"
+    subprocess.run(["ip", "netns", "del", name], check=True)
+    return None
+
+
+def ip(*words: str, inside: str | None = None) -> None:
+    """Run ``ip``."""
+    within = ["-n", inside] if inside else []
+    subprocess.run(["ip", *within, *words], check=True, capture_output=True)
+
+
+@define
+class Host:
+    """One namespace with an address."""
+
+    namespace: str
+    address: str
+
+    def argv(self, *words: str) -> list[str]:
+        """The same command on this host."""
+        return ["ip", "netns", "exec", self.namespace, *words]
+
+
+@define
+class HostNode(Node):
+    """A node on a host. It is asked by commands that run there, since only they reach its loopback."""
+
+    host: Host | None = field(default=None, kw_only=True)
+
+    def start(self) -> Node:
+        """Run its daemon there, by the real command."""
+        self.command("start", check=True)
+        return self
+
+    def stop(self) -> int | None:
+        """End it."""
+        return self.command("stop").returncode
+
+    def command(self, *words: str, check: bool = False, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """``loopsy …`` on its host."""
+        assert self.host is not None
+        argv = self.host.argv(sys.executable, "-m", "loopsy.cli.main", *words)
+        ran = subprocess.run(
+            argv, env=self.environment, cwd=self.environment["HOME"], input=stdin, capture_output=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+        assert not check or ran.returncode == 0, ran
+        return ran
+
+    def popen(self, *words: str) -> subprocess.Popen[str]:
+        """The same, to talk with."""
+        assert self.host is not None
+        return subprocess.Popen(
+            self.host.argv(sys.executable, "-m", "loopsy.cli.main", *words),
+            env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+
+@define
+class Lan:
+    """Hosts on a bridge, and the attacker who holds it."""
+
+    attacker: Host
+    hosts: list[Host]
+    capture: Path
+
+    def seen(self) -> bytes:
+        """Every byte that went over the bridge."""
+        return self.capture.read_bytes()
+
+
+@contextmanager
+def lan(names: list[str], directory: Path) -> Iterator[Lan]:
+    """Make the hosts, and a capture of all that passes; all of it is gone at the end."""
+    mark = f"loopsy-{os.getpid()}"
+    attacker = Host(f"{mark}-eve", f"{NET}.66")
+    hosts = [Host(f"{mark}-{name}", f"{NET}.{number}") for number, name in enumerate(names, 1)]
+    made: list[str] = []
+    try:
+        for host in (attacker, *hosts):
+            ip("netns", "add", host.namespace)
+            made.append(host.namespace)
+            ip("link", "set", "lo", "up", inside=host.namespace)
+        ip("link", "add", "br0", "type", "bridge", inside=attacker.namespace)
+        ip("addr", "add", f"{attacker.address}/24", "dev", "br0", inside=attacker.namespace)
+        ip("link", "set", "br0", "up", inside=attacker.namespace)
+        for number, host in enumerate(hosts):
+            plug_in(host, attacker, number)
+        with sniffing(attacker, directory / "capture") as capture:
+            yield Lan(attacker, hosts, capture)
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def plug_in(host: Host, attacker: Host, number: int) -> None:
+    """A cable from a host to the bridge."""
+    ip("link", "add", "eth0", "netns", host.namespace, "type", "veth", "peer", "name", f"port{number}", "netns",
+       attacker.namespace)  # fmt: skip
+    ip("addr", "add", f"{host.address}/24", "dev", "eth0", inside=host.namespace)
+    ip("link", "set", "eth0", "up", inside=host.namespace)
+    ip("link", "set", f"port{number}", "master", "br0", inside=attacker.namespace)
+    ip("link", "set", f"port{number}", "up", inside=attacker.namespace)
+
+
+@contextmanager
+def sniffing(attacker: Host, path: Path) -> Iterator[Path]:
+    """Write down all that passes the bridge."""
+    argv = attacker.argv(sys.executable, "-c", SNIFFER, str(path))
+    sniffer = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    try:
+        assert sniffer.stdout is not None
+        assert sniffer.stdout.readline() == b"ready\n"
+        yield path
+        time.sleep(0.1)  # for what is still on its way to the capture
+    finally:
+        sniffer.kill()
+        sniffer.wait()
+        if sniffer.stdout is not None:
+            sniffer.stdout.close()
