@@ -275,6 +275,7 @@ class Incoming:
         upload_rules.check_content(self.checksum, self.part.checksum)
         with walk.telling(self.place.parts):
             if walk.identity(self.part.directory.own_status()) != walk.identity(self.place.directory.own_status()):
+                rules.check_room(self.part.size, self.place.directory.free())
                 self.part = moved(self.part, Place(self.place.directory.copy(), "", (), None))
             checksum = self.part.checksum
             status = self.part.publish(self.place.name, None, None)

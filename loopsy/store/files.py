@@ -206,11 +206,15 @@ class Part:
         return identity(os.fstat(self.fd))
 
     def write(self, chunks: list[bytes]) -> None:
-        """Write at the end."""
+        """Write at the end: all of it, or nothing (a full disk)."""
+        try:
+            for start in range(0, len(chunks), LINKS):
+                write_all(self.fd, chunks[start : start + LINKS])
+        except OSError:
+            self.rewind(self.size, self.hash)
+            raise
         for chunk in chunks:
             self.hash.update(chunk)
-        for start in range(0, len(chunks), LINKS):
-            write_all(self.fd, chunks[start : start + LINKS])
         self.size += sum(map(len, chunks))
         if self.size - self._asked >= BEHIND and hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self.fd, self._asked, self.size - self._asked, os.POSIX_FADV_DONTNEED)
