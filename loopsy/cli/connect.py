@@ -1,5 +1,5 @@
-"""``loopsy connect``: setting up a peer by hand, question by question, for nodes that can't be paired (existing Loopsy nodes
-with shared keys). It tests the connection and says what is missing."""
+"""``loopsy connect``: setting up a peer by hand, question by question, for nodes that can't be paired (existing Loopsy
+nodes with shared keys). It tests the connection and says what is missing."""
 
 from __future__ import annotations
 

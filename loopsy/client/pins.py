@@ -14,6 +14,8 @@ from zope.interface import implementer
 
 from loopsy.errors import PinMismatch
 
+SEPARATOR = ","
+"""A pin may be two fingerprints: that of the certificate in use, and that of the next one, which the peer announced."""
 ANY = ""
 """No pin yet: any certificate will do (pairing, which proves it by other means)."""
 
@@ -45,7 +47,7 @@ class PinnedConnections:
             try:
                 shown = certificate.digest("sha256").replace(b":", b"").decode("ascii").lower()
                 self.seen.fingerprint = shown
-                if not self.pin or compare_digest(shown, self.pin):
+                if not self.pin or any(compare_digest(shown, pin) for pin in self.pin.split(SEPARATOR)):
                     return True
                 tlsProtocol.failVerification(Failure(PinMismatch.of(self.label, self.pin, shown)))
             except Exception:
@@ -62,5 +64,5 @@ def connections(pin: str, label: str) -> PinnedConnections:
 
 
 def normal(pin: str) -> str:
-    """A fingerprint as 64 lower-case hex digits, however it was written."""
-    return pin.replace(":", "").strip().lower()
+    """Fingerprints as 64 lower-case hex digits each, however they were written."""
+    return SEPARATOR.join(part.replace(":", "").strip().lower() for part in pin.split(SEPARATOR))

@@ -1,7 +1,7 @@
 """Host headers: a request must be meant for this machine.
 
-A web page of an attacker can make a name of his point at our address (DNS rebinding) and so have a browser speak to us as
-if we were his site. Such a request still carries his name.
+A web page of an attacker can make a name of his point at our address (DNS rebinding) and so have a browser speak to us
+as if we were his site. Such a request still carries his name.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
 from loopsy.services.pairing import Pairing
 from loopsy.services.peers import Peers
+from loopsy.services.renewal import Renewal
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
 from loopsy.services.tls import OwnTls, own_tls
@@ -124,11 +125,11 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     pairing = Pairing(reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint)
     transfers = Transfers(reactor, settings, peers)
     root = Backwards()
-    for service in (Held(pid_file), log, storage, audit, context, peers, execution, pairing):
+    children = [Held(pid_file), log, storage, audit, context, peers, execution, pairing, transfers, transfer, uploads]
+    if tls is not None:
+        children.append(Renewal(reactor, layout, own.hostname, peers, storage))
+    for service in children:
         service.setServiceParent(root)
-    transfers.setServiceParent(root)
-    transfer.setServiceParent(root)
-    uploads.setServiceParent(root)
     daemon = Daemon(
         settings=settings,
         own=own,
@@ -174,5 +175,6 @@ def import_older(layout: Layout, database: Database) -> None:
 
     if found:
         database.write([store])
-        Logger(namespace="loopsy").info("imported {e} context entries and {p} peers", e=len(found.entries), p=len(found.peers))
+        text = "imported {entries} context entries and {peers} peers"
+        Logger(namespace="loopsy").info(text, entries=len(found.entries), peers=len(found.peers))
     older.retire(layout)

@@ -1,8 +1,8 @@
 """Noticing that a child process is gone, without reaping it where the platform can. The platforms differ, so they meet
 here: Linux has descriptors for processes, elsewhere a thread waits for each.
 
-A waiting thread per job costs the reactor its turn at the interpreter lock: with eight clients running ``true``, the 99th
-percentile of GET /health was 7 times its idle one with threads, and is under 5 with descriptors (bench/).
+A waiting thread per job costs the reactor its turn at the interpreter lock: with eight clients running ``true``, the
+99th percentile of GET /health was 7 times its idle one with threads, and is under 5 with descriptors (bench/).
 """
 
 from __future__ import annotations

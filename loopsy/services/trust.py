@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from loopsy.client.peer import Target
-from loopsy.client.pins import normal
+from loopsy.client.pins import SEPARATOR, normal
 from loopsy.core import rotation
 from loopsy.core.peers import Record
 from loopsy.errors import Forbidden, LoopsyError, PeerNotFound, Unauthenticated
@@ -123,6 +123,15 @@ class Trust:
         ordered = [scope for scope in SCOPES if scope in scopes]
         await self._change((("auth", "scopes", name), ordered))
         return Trusted(name=name, scopes=tuple(ordered), pinned=self._settings.config.tls.pinned_certs.get(name))
+
+    async def announced(self, name: str, fingerprint: str) -> None:
+        """A pinned peer will show another certificate: both are good from now on."""
+        pin = self._settings.config.tls.pinned_certs.get(name)
+        if pin is None:
+            return  # it was never pinned, and an announcement is no reason to begin
+        known = normal(pin).split(SEPARATOR)
+        if fingerprint not in known:
+            await self._change((("tls", "pinnedCerts", name), SEPARATOR.join([known[-1], fingerprint])))
 
     # -- new keys (core/rotation.py has the protocol) ---------------------------------------------------------------
     def load_pending(self) -> None:

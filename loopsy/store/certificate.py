@@ -1,7 +1,7 @@
-"""This node's TLS key and self-signed certificate (``tls/key.pem``, ``tls/cert.pem``), made once and renewed in time.
+"""This node's TLS key and self-signed certificate (``tls/key.pem``, ``tls/cert.pem``), made once.
 
-Peers trust the certificate by its fingerprint (its pin), so no authority signs it, and its life is long: what ends trust
-is revoking the peer, not a date.
+Peers trust the certificate by its fingerprint (its pin), so no authority signs it, and its life is long: what ends
+trust is revoking the peer, not a date.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from loopsy.store.layout import Layout
 
 YEARS = 10
 RENEW_DAYS = 60
-"""Before its end a certificate is renewed at the daemon's start, on the same key."""
+"""So long before its end the next one is made, on the same key, and announced to the peers."""
 SKEW = timedelta(days=2)
 """A peer's clock may be behind ours by so much."""
 
@@ -84,15 +84,35 @@ def is_due(certificate: Certificate, now: datetime) -> bool:
     return certificate.expires - now < timedelta(days=RENEW_DAYS)
 
 
-def renewed(certificate: Certificate, hostname: str) -> Certificate:
-    """A new certificate on the same key. It is not written: peers are told of it first."""
-    return Certificate(certificate.key, _sign(certificate.key, hostname))
+def next_one(layout: Layout, certificate: Certificate, hostname: str) -> Certificate:
+    """The certificate that will follow, on the same key: made once, and kept beside the one in use until peers know it.
+
+    :raises DataDirError: what is on disk can't be used.
+    """
+    try:
+        pem = layout.tls_next.read_bytes()
+    except FileNotFoundError:
+        made = Certificate(certificate.key, _sign(certificate.key, hostname))
+        atomic.write(layout.tls_next, _pem(made))
+        return made
+    try:
+        return Certificate(certificate.key, x509.load_pem_x509_certificate(pem))
+    except ValueError as error:
+        raise DataDirError(f"{layout.tls_next} can't be read: {error}", hint="remove it to get another") from None
+
+
+def put_in_use(layout: Layout) -> None:
+    """From the next start on the next certificate is the one in use."""
+    layout.tls_next.replace(layout.tls_certificate)
 
 
 def write(layout: Layout, certificate: Certificate) -> None:
-    """Put a certificate in use from the next start on."""
-    pem = certificate.certificate.public_bytes(serialization.Encoding.PEM)
-    atomic.write(layout.tls_certificate, pem)
+    """Write the certificate in use."""
+    atomic.write(layout.tls_certificate, _pem(certificate))
+
+
+def _pem(certificate: Certificate) -> bytes:
+    return certificate.certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _write(layout: Layout, key: ec.EllipticCurvePrivateKey, hostname: str) -> Certificate:
@@ -106,7 +126,7 @@ def _write(layout: Layout, key: ec.EllipticCurvePrivateKey, hostname: str) -> Ce
     return made
 
 
-def _sign(key: ec.EllipticCurvePrivateKey, hostname: str) -> x509.Certificate:
+def _sign(key: ec.EllipticCurvePrivateKey, hostname: str, days: int = 365 * YEARS) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     now = datetime.now(UTC)
     return (
@@ -116,7 +136,7 @@ def _sign(key: ec.EllipticCurvePrivateKey, hostname: str) -> x509.Certificate:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - SKEW)
-        .not_valid_after(now + timedelta(days=365 * YEARS))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(_names(hostname)), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

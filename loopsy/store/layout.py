@@ -25,6 +25,7 @@ class Layout:
         self.pid = self.root / "daemon.pid"
         self.tls = self.root / "tls"
         self.tls_key = self.tls / "key.pem"
+        self.tls_next = self.tls / "next.pem"
         self.tls_certificate = self.tls / "cert.pem"
         self.logs = self.root / "logs"
         self.audit = self.logs / "audit.jsonl"

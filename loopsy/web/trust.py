@@ -9,7 +9,7 @@ from loopsy.errors import Forbidden
 from loopsy.services.daemon import Daemon
 from loopsy.web.routes import Call, Routes
 from loopsy.wire import urls
-from loopsy.wire.trust import Half, Keep, Probe, Probed, Revoked, Rotated, SetScopes, Trusted
+from loopsy.wire.trust import Half, Keep, NextCertificate, Noted, Probe, Probed, Revoked, Rotated, SetScopes, Trusted
 
 
 @frozen(eq=False)
@@ -48,6 +48,15 @@ class TrustArea:
         """Make new keys with a peer."""
         call.note(peer=peer)
         return await self.daemon.trust.rotate(peer)
+
+    @routes.declare("POST", urls.TRUST_CERTIFICATE, access=AnyKey(), takes=NextCertificate, answers=Noted)
+    async def certificate(self, call: Call[NextCertificate]) -> Noted:
+        """A peer says which certificate it will have next."""
+        if not isinstance(call.principal, PeerPrincipal):
+            raise Forbidden("only a peer can announce its certificate")
+        call.note(fingerprint=call.body.fingerprint)
+        await self.daemon.trust.announced(call.principal.name, call.body.fingerprint)
+        return Noted(success=True)
 
     @routes.declare("POST", urls.TRUST_ROTATION, access=AnyKey(), takes=Half, answers=Half)
     async def rotation(self, call: Call[Half]) -> Half:

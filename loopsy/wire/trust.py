@@ -19,6 +19,12 @@ def known_scopes(_: Any, attribute: Any, value: tuple[str, ...]) -> None:
         raise Refused(attribute, f"must not hold {unknown[0]!r}; known: {', '.join(SCOPES)}")
 
 
+def hex_digits(_: Any, attribute: Any, value: str) -> None:
+    """A fingerprint."""
+    if len(value) != 64 or any(digit not in "0123456789abcdef" for digit in value):
+        raise Refused(attribute, "must be 64 hex digits in lower case")
+
+
 @frozen(kw_only=True)
 class SetScopes:
     """``PUT /trust/<peer>/scopes``."""
@@ -96,3 +102,17 @@ class Keep:
     their_key: str = field(repr=False, validator=at_most(256))
     """What it presents here."""
     pin: str | None = field(default=None, validator=at_most(128))
+
+
+@frozen(kw_only=True)
+class NextCertificate:
+    """``POST /trust/certificate``, from one daemon to the other: the fingerprint of the certificate that follows."""
+
+    fingerprint: str = field(validator=[at_most(64), hex_digits])
+
+
+@frozen(kw_only=True)
+class Noted:
+    """Its answer."""
+
+    success: bool

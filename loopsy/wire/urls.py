@@ -23,6 +23,7 @@ GATEWAY = f"{BASE}/peers/<peer>/<path:rest>"
 
 TRUST = f"{BASE}/trust"
 TRUST_PROBE = f"{BASE}/trust/probe"
+TRUST_CERTIFICATE = f"{BASE}/trust/certificate"
 TRUST_REVOKE = f"{BASE}/trust/<peer>/revoke"
 TRUST_ROTATE = f"{BASE}/trust/<peer>/rotate"
 TRUST_ROTATION = f"{BASE}/trust/rotation"

@@ -18,8 +18,8 @@ class Stream:
         body = json.dumps(request).encode()
         self.socket = socket.create_connection(("127.0.0.1", node.port), timeout=60)
         self.socket.sendall(
-            f"POST /api/v1{path} HTTP/1.0\r\nAuthorization: Bearer {key or node.key}\r\nAccept: {frames.CONTENT_TYPE}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            f"POST /api/v1{path} HTTP/1.0\r\nAuthorization: Bearer {key or node.key}\r\n"
+            f"Accept: {frames.CONTENT_TYPE}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
         self._file = self.socket.makefile("rb")

@@ -199,6 +199,28 @@ def test_a_half_that_is_none_is_refused_and_strangers_make_no_keys(secure: tuple
     refused(b.ask("POST", "/trust/rotation", {"public": "AAAA"}, key=None), 401, 1001)
 
 
+def test_a_certificate_near_its_end_is_renewed_and_the_pins_go_with_it(make_node: Callable[..., Node]) -> None:
+    a, b = make_node("alfa"), make_node("bravo")
+    keyed_pair(a, b, tls={"enabled": True})
+    made = certificate.ensure(a.layout, "alfa")
+    ending = certificate.Certificate(made.key, certificate._sign(made.key, "alfa", days=30))
+    certificate.write(a.layout, ending)
+    configfile.change(b.layout.config, ("tls", "pinnedCerts", "alfa"), ending.fingerprint)
+    bravo = certificate.ensure(b.layout, "bravo").fingerprint
+    configfile.change(a.layout.config, ("tls", "pinnedCerts", "bravo"), bravo)
+    b.start()
+    a.start()
+    until(lambda: "," in configfile.load(b.layout.config).config.tls.pinned_certs["alfa"], "the announcement")
+    until(lambda: not a.layout.tls_next.exists(), "the next certificate to be put in use")
+    assert b.ask("GET", "/peers/alfa/status").status == 200
+    a.stop()
+    a.start()
+    assert fingerprint(a) not in (ending.fingerprint, bravo)
+    assert b.ask("GET", "/peers/alfa/status").status == 200
+    assert b.ask("GET", "/peers").body["peers"][0]["pin"].endswith(fingerprint(a))
+    refused(b.ask("POST", "/trust/certificate", {"fingerprint": "xyz"}, key=keys(a, "bravo")[0]), 400, 9003, "hex")
+
+
 def test_a_name_that_an_attacker_points_here_is_refused(make_node: Callable[..., Node]) -> None:
     node = make_node().start()
     for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "alfa.evil"):
