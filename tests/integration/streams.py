@@ -19,8 +19,8 @@ class Stream:
         self.socket = socket.create_connection(("127.0.0.1", node.port), timeout=60)
         self.socket.sendall(
             f"POST /api/v1{path} HTTP/1.0\r\nAuthorization: Bearer {key or node.key}\r\n"
-            f"Accept: {frames.CONTENT_TYPE}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-            + body
+            f"Accept: {frames.CONTENT_TYPE}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode() + body
         )
         self._file = self.socket.makefile("rb")
         self.status = int(self._file.readline().split()[1])
