@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 from functools import partial
 
 from attrs import frozen
 
 from loopsy.core.transfer import Parts, PathPolicy, below
+from loopsy.core.trees import excluded
 from loopsy.errors import FileTooLarge, LoopsyError
 from loopsy.store.directory import Directory
 from loopsy.store.files import digest, is_part, open_plain
@@ -92,12 +92,6 @@ class Survey:
     """The checksum of a file whose content was hashed before."""
     stop: Callable[[], bool] = lambda: False
     """Asked between two pieces of a large file: whether nobody waits any longer."""
-
-
-def excluded(path: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a shell pattern matches the path below the root, or its last name."""
-    name = path.rpartition("/")[2]
-    return any(fnmatchcase(name, pattern) or fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def manifest(directory: Directory, name: str, survey: Survey) -> Iterator[ManifestEntry]:

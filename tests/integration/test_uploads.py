@@ -183,16 +183,20 @@ def half(node: Node, where: str, length: int, data: bytes, start: int = 0) -> so
     return sock
 
 
-def test_a_broken_connection_keeps_what_arrived_and_a_new_sender_cuts_an_old_one(node: Node) -> None:
-    data = secrets.token_bytes(2_000_000)
-    where = address(begin(node, len(data), path="~/broken", source="s"))
+@pytest.mark.parametrize("prefix", ["", "/peers/bravo"])
+def test_a_broken_connection_keeps_what_arrived_and_a_new_sender_cuts_an_old_one(
+    pair: tuple[Node, Node], prefix: str
+) -> None:
+    data, receiver = secrets.token_bytes(2_000_000), pair[1]
+    node = pair[0] if prefix else receiver
+    where = address(begin(node, len(data), prefix=prefix, path="~/broken", source=f"s{prefix}"))
     sock = half(node, where, len(data), data[:700_001])
-    until(lambda: parts(node)[0].stat().st_size > 0)
+    until(lambda: parts(receiver)[0].stat().st_size > 0)
     sock.close()
     until(lambda: offset(node, where) == 700_001)
     stalled = half(node, where, len(data) - 700_001, data[700_001:700_005], 700_001)
     time.sleep(0.3)
-    again = begin(node, len(data), path="~/broken", source="s")
+    again = begin(node, len(data), prefix=prefix, path="~/broken", source=f"s{prefix}")
     assert (address(again), again.headers["upload-offset"]) == (where, "700005")
     assert patch(node, where, 700_005, data[700_005:]).body["checksum"] == sha(data)
     stalled.close()
