@@ -16,7 +16,7 @@ from loopsy.store.directory import Directory
 from loopsy.store.files import digest, is_part, open_plain
 from loopsy.store.walk import descend, identity, told
 from loopsy.wire import entries as wire_entries
-from loopsy.wire.transfer import DIRECTORY, FILE, OTHER, SYMLINK, FileEntry, ManifestEntry, name_to_wire
+from loopsy.wire.transfer import DIRECTORY, FILE, OTHER, SYMLINK, FileEntry, ManifestEntry, name_from_wire, name_to_wire
 
 PIECE = 64 * 1024
 """Bytes of a stream of lines that are handed on at a time."""
@@ -166,7 +166,7 @@ def _checksum(directory: Directory, name: str, status: os.stat_result, survey: S
 def contents(root: Directory, parts: Parts, policy: PathPolicy, paths: tuple[str, ...]) -> Iterator[bytes]:
     """Files below ``root`` as entries with content, in the order asked. Closes ``root``."""
     with root:
-        for path in paths:
+        for path in map(name_from_wire, paths):
             try:
                 head, data = _whole(root, parts, policy, path)
             except (OSError, LoopsyError) as error:

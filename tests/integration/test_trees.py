@@ -219,6 +219,9 @@ def test_small_files_are_fetched_in_the_order_asked(pair: tuple[Node, Node], pre
     contents = {f"{n:03}": secrets.token_bytes(n * 40) for n in range(300)}
     for name, data in contents.items():
         (root / name).write_bytes(data)
+    odd = os.fsdecode(b"\xff\n")
+    (root / odd).write_bytes(b"odd")
+    contents[name_to_wire(odd)] = b"odd"
     (root / "big").write_bytes(b"x" * (entries.SMALL + 1))
     asked = [*reversed(contents), "big", "nothing", "../fetch/001"]
     answer = (a if prefix else b).ask("POST", f"{prefix}/transfer/fetch", {"path": "~/fetch", "paths": asked})
