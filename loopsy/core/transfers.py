@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from attrs import evolve, frozen
 
 from loopsy.errors import FileMissing, InvalidRequest, LoopsyError, TooManyJobs
-from loopsy.wire.transfer import TransferInfo, TransferRequest
+from loopsy.wire.transfer import TransferInfo, TransferRequest, name_to_wire
 
 KEPT = 100
 """Finished ones; each is about a KiB."""
@@ -129,12 +129,17 @@ def info(transfer: Transfer) -> TransferInfo:
         files_done=progress.files_done,
         files_skipped=progress.files_skipped,
         files_deleted=progress.files_deleted,
-        current=progress.current,
+        current=None if progress.current is None else name_to_wire(progress.current),
         checksum=progress.checksum,
-        error=None if error is None else error.message,
+        error=None if error is None else sayable(error.message),
         error_code=None if error is None else error.code,
-        hint=None if error is None else error.hint,
+        hint=None if error is None or error.hint is None else sayable(error.hint),
     )
+
+
+def sayable(text: str) -> str:
+    """Text that UTF-8 can hold: what isn't UTF-8 in a name is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class TransferTable:
@@ -208,7 +213,7 @@ class Move:
 
 def needs_look(sources: tuple[str, ...], destination: str) -> bool:
     """Whether one has to know if the destination is a directory."""
-    return len(sources) == 1 and not destination.endswith("/") and not is_contents(sources[0])
+    return not destination.endswith("/") and not all(map(is_contents, sources))
 
 
 def moves(sources: tuple[str, ...], destination: str, is_directory: bool) -> tuple[Move, ...]:

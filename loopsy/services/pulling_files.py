@@ -11,8 +11,9 @@ from twisted.web.iweb import IResponse
 
 from loopsy.client.files import RemoteFile
 from loopsy.core import trees
+from loopsy.core.transfer import SPARE
 from loopsy.core.transfers import Move, Step
-from loopsy.errors import ChecksumMismatch, FileMissing
+from loopsy.errors import ChecksumMismatch, FileMissing, StorageFull
 from loopsy.services.transferring import Job, parts_of
 from loopsy.services.turns import ThreadedTaker
 from loopsy.store.files import Part, digest, open_plain
@@ -88,7 +89,7 @@ class FilePulling:
         part = self._part
         assert part is not None
         expected = self._expected(remote)
-        taker = ThreadedTaker(self._turns, part.write, self._went)
+        taker = ThreadedTaker(self._turns, self._write, self._went)
         try:
             await self._job.files.receive(response, taker.receiver)
         finally:
@@ -120,6 +121,10 @@ class FilePulling:
     def _open_part(self, name: str, remote: RemoteFile) -> None:
         self._close_part()
         assert self._place is not None
+        held = self._pulls.held(self._place, name)
+        needed, free = remote.size - min(held, remote.size), self._place.directory.free() - SPARE
+        if needed > free:
+            raise StorageFull(f"the disk here has {max(0, free)} bytes left, {needed} are needed")
         self._part = self._pulls.open(self._place, name, remote.start, self._is_over)
 
     def _expected(self, remote: RemoteFile) -> Deferred[str | None]:
@@ -135,6 +140,16 @@ class FilePulling:
             return
         await self._turns.run(self._throw_away)
         raise ChecksumMismatch(f"what arrived of {self._source} is not what {self._job.peer} has; it was thrown away")
+
+    def _write(self, pieces: list[bytes]) -> None:
+        assert self._part is not None
+        assert self._place is not None
+        try:
+            with telling(self._place.parts):
+                self._part.write(pieces)
+        except StorageFull:
+            self._throw_away()  # it can't be gone on with, and whoever else needs the disk has it back
+            raise
 
     def _publish(self, remote: RemoteFile) -> str:
         assert self._part is not None

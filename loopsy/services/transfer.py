@@ -25,7 +25,7 @@ from loopsy.errors import InternalError, InvalidRequest
 from loopsy.services.settings import Settings
 from loopsy.store import trees, walk
 from loopsy.store.apply import Applying
-from loopsy.store.files import OpenFile, Part, check_plain, moved, open_plain, tag
+from loopsy.store.files import OpenFile, Part, check_plain, moved, open_plain, version
 from loopsy.store.walk import Place
 from loopsy.wire import codec, entries
 from loopsy.wire.transfer import Applied, FetchRequest, ManifestEntry, ManifestRequest, Pushed, name_to_wire
@@ -157,7 +157,7 @@ class Transfer(Service):
                 checksum=request.checksum,
                 exclude=request.exclude,
                 depth=request.depth,
-                remembered=lambda status: self._checksums.get(tag(status)),
+                remembered=lambda status: self._checksums.get(version(status)),
                 stop=lambda: self._stopping,
             )
             if place.status is None:
@@ -173,19 +173,19 @@ class Transfer(Service):
             return trees.gathered(trees.contents(root, place.parts, policy, request.paths))
 
     # -- checksums --------------------------------------------------------------------------------------------------
-    def known_checksum(self, file_tag: str) -> str | None:
+    def known_checksum(self, status: os.stat_result) -> str | None:
         """The SHA-256 of a file whose content we have hashed, and which has not changed since."""
-        return self._checksums.get(file_tag)
+        return self._checksums.get(version(status))
 
-    def remember(self, file_tag: str, checksum: str) -> None:
+    def remember(self, status: os.stat_result, checksum: str) -> None:
         """Know a checksum from now on."""
-        self._checksums[file_tag] = checksum
+        self._checksums[version(status)] = checksum
         if len(self._checksums) > REMEMBERED:
             self._checksums.popitem(last=False)
 
     def published(self, status: os.stat_result, parts: Parts, checksum: str, started: float) -> Pushed:
         """A file is in its place. ``started`` of ``time.monotonic``."""
-        self.remember(tag(status), checksum)
+        self.remember(status, checksum)
         return Pushed(
             path=name_to_wire("/" + "/".join(parts)),
             size=status.st_size,

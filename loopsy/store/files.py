@@ -52,6 +52,12 @@ def tag(status: os.stat_result) -> str:
     return etag(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def version(status: os.stat_result) -> str:
+    """The same, and the time of the last change to the file itself, which nobody can set back: for what must not be
+    believed of a file that was written into and given its old time again."""
+    return f"{tag(status)}{status.st_ctime_ns}"
+
+
 # -- reading ----------------------------------------------------------------------------------------------------------
 def open_plain(directory: Directory, name: str, parts: Parts) -> int:
     """A descriptor to read a plain file with. A fifo or a device is not even waited for.

@@ -111,10 +111,10 @@ class TransferArea:
         transfer = self.daemon.transfer
         file: Sendable = await transfer.in_thread(transfer.open_now, call.principal, path)
         try:
-            checksum = transfer.known_checksum(file.tag)
+            checksum = transfer.known_checksum(file.status)
             if checksum is None and call.query("checksum") == "1":
                 checksum = await transfer.in_thread(file.digest)
-                transfer.remember(file.tag, checksum)
+                transfer.remember(file.status, checksum)
             span = describe(call, file, checksum, attached=attached)
         except BaseException:
             file.close()

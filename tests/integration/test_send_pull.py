@@ -1,0 +1,451 @@
+"""send, pull, ls and transfers between two real daemons, by the real command."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ptyprocess import PtyProcess
+
+from loopsy.testing.nodes import Node, keyed_pair
+from tests.integration.conftest import until
+
+pytestmark = pytest.mark.integration
+MIB = 1024 * 1024
+COMMAND = (sys.executable, "-m", "loopsy.cli.main")
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]]:
+    root = tmp_path_factory.mktemp("nodes")
+    a, b = Node(root / "alfa", "alfa"), Node(root / "bravo", "bravo")
+    keyed_pair(a, b, transfer={"allowedPaths": [str(root.parent), "/mnt", "~"], "deniedPaths": [str(root / "secret")]})
+    a.start()
+    b.start()
+    yield a, b
+    assert "Traceback" not in a.log + b.log
+    a.stop()
+    b.stop()
+
+
+def loopsy(node: Node, *words: str, stdin: bytes = b"") -> dict[str, Any]:
+    """A command that must succeed; its --json."""
+    done = node.run(*words, "--json", stdin=stdin)
+    assert done.returncode == 0, done.stderr.decode()
+    return dict(json.loads(done.stdout))
+
+
+def refused(node: Node, *words: str) -> str:
+    """A command that must fail; what it says."""
+    done = node.run(*words)
+    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+    return done.stderr.decode()
+
+
+def popen(node: Node, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, *words], env=node.environment, cwd=node.environment["HOME"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def random_file(path: Path, size: int) -> str:
+    """Its SHA-256."""
+    found = hashlib.sha256()
+    generator = random.Random(size)
+    with path.open("wb") as file:
+        for _ in range(0, size, MIB):
+            piece = generator.randbytes(min(MIB, size - file.tell()))
+            file.write(piece)
+            found.update(piece)
+    return found.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parts_in(path: Path) -> list[Path]:
+    return [found for found in path.rglob(".loopsy-*") if found.is_file()]
+
+
+# -- trees ------------------------------------------------------------------------------------------------------------
+def strange_tree(root: Path) -> Path:
+    """All that a tree may hold."""
+    (root / "empty").mkdir(parents=True)
+    (root / "sub" / "deep").mkdir(parents=True)
+    (root / "sub" / "deep" / "file").write_bytes(b"deep")
+    (root / "zero").write_bytes(b"")
+    (root / "-dash").write_bytes(b"dash")
+    (root / "new\nline").write_bytes(b"line")
+    (root / "ünï").write_bytes(b"umlaut")
+    (root / "b:colon").write_bytes(b"prefix")
+    Path(os.fsdecode(os.fsencode(root) + b"/bad\xff")).write_bytes(b"bad")
+    os.symlink(b"bad\xff", os.fsencode(root) + b"/link-to-bad")
+    (root / "run").write_bytes(b"#!/bin/sh\n")
+    (root / "run").chmod(0o755)
+    (root / "link").symlink_to("sub/deep/file")
+    (root / "dangling").symlink_to("/nowhere/at all")
+    random_file(root / "sub" / "large", 700_000)
+    for number in range(50):
+        (root / "sub" / f"f{number}").write_bytes(os.urandom(4096))
+    os.utime(root / "zero", ns=(10**18 + 123456789, 10**18 + 123456789))
+    os.utime(root / "sub" / "deep", ns=(10**18, 10**18))
+    os.utime(root / "empty", ns=(9 * 10**17, 9 * 10**17))
+    return root
+
+
+def picture(root: Path) -> dict[bytes, tuple[Any, ...]]:
+    """All that must be equal of two trees."""
+    found: dict[bytes, tuple[Any, ...]] = {}
+    base = os.fsencode(root)
+    for above, directories, files in os.walk(base):
+        for name in [b".", *directories, *files]:
+            path = os.path.normpath(os.path.join(above, name))
+            status = os.lstat(path)
+            kind = stat.S_IFMT(status.st_mode)
+            if stat.S_ISLNK(status.st_mode):
+                found[os.path.relpath(path, base)] = (kind, os.readlink(path))
+            else:
+                content = Path(os.fsdecode(path)).read_bytes() if stat.S_ISREG(status.st_mode) else b""
+                found[os.path.relpath(path, base)] = (kind, status.st_mode & 0o777, status.st_mtime_ns, content)
+    return found
+
+
+@pytest.mark.parametrize("verb", ["send", "pull"])
+def test_a_tree_with_all_that_a_tree_may_hold(nodes: tuple[Node, Node], tmp_path: Path, verb: str) -> None:
+    source = strange_tree(tmp_path / "source")
+    did = loopsy(nodes[0], verb, "-r", "bravo", str(source), f"{tmp_path}/there/")
+    assert picture(tmp_path / "there" / "source") == picture(source)
+    assert (did["files"], did["skipped"]) == (did["total"], 0)
+    again = loopsy(nodes[0], verb, "-r", "bravo", str(source), f"{tmp_path}/there/")
+    assert (again["files"], again["skipped"], again["bytesSent"]) == (0, did["total"], 0)
+    assert not parts_in(tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["send", "pull"])
+def test_changes_deletions_and_what_is_left_alone(nodes: tuple[Node, Node], tmp_path: Path, verb: str) -> None:
+    source = strange_tree(tmp_path / "source")
+    there = tmp_path / "there"
+    words = (verb, "-r", "bravo", f"{source}/.", str(there))
+    loopsy(nodes[0], *words)
+    (source / "new").write_bytes(b"new")
+    (source / "run").chmod(0o700)
+    (source / "link").unlink()
+    (source / "link").symlink_to("zero")
+    os.utime(source / "sub" / "large", ns=(10**18, 10**18))
+    (there / "extra" / "below").mkdir(parents=True)
+    (there / "extra" / "below" / "f").write_bytes(b"extra")
+    (there / "kept.o").write_bytes(b"object")
+    before = picture(there)
+    dry = loopsy(nodes[0], *words, "--delete", "--dry-run", "--exclude", "*.o")
+    assert picture(there) == before
+    assert dry["deleted"] == 3
+    loopsy(nodes[0], *words, "--exclude", "*.o")
+    assert (there / "extra" / "below" / "f").exists()
+    did = loopsy(nodes[0], *words, "--delete", "--exclude", "*.o")
+    assert did["deleted"] == 3
+    (there / "kept.o").unlink()
+    os.utime(there, ns=(source.stat().st_mtime_ns,) * 2)
+    assert picture(there) == picture(source)
+
+
+@pytest.mark.parametrize("verb", ["send", "pull"])
+def test_checksum_sees_what_size_and_time_hide(nodes: tuple[Node, Node], tmp_path: Path, verb: str) -> None:
+    (tmp_path / "s").mkdir()
+    for name, size in (("small", 1000), ("large", 600_000)):
+        random_file(tmp_path / "s" / name, size)
+    words = (verb, "-r", "bravo", f"{tmp_path}/s/.", f"{tmp_path}/d")
+    loopsy(nodes[0], *words)
+    for name in ("small", "large"):
+        status = (tmp_path / "d" / name).stat()
+        with (tmp_path / "d" / name).open("r+b") as file:
+            file.write(b"changed")
+        os.utime(tmp_path / "d" / name, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert loopsy(nodes[0], *words)["files"] == 0
+    assert loopsy(nodes[0], *words, "--checksum")["files"] == 2
+    assert picture(tmp_path / "s") == picture(tmp_path / "d")
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("verb", ["send", "pull"])
+@pytest.mark.parametrize("size", [0, 1, 300_000, MIB + 1, 200 * MIB])
+def test_a_file_of_any_size(nodes: tuple[Node, Node], tmp_path: Path, verb: str, size: int) -> None:
+    digest = random_file(tmp_path / "f", size)
+    (tmp_path / "f").chmod(0o750)
+    did = loopsy(nodes[0], verb, "bravo", str(tmp_path / "f"), str(tmp_path / "g"))
+    assert did["sha256"] == digest == sha256(tmp_path / "g")
+    one, other = (tmp_path / "f").stat(), (tmp_path / "g").stat()
+    assert (one.st_mode, one.st_mtime_ns) == (other.st_mode, other.st_mtime_ns)
+    assert loopsy(nodes[0], verb, "bravo", str(tmp_path / "f"), str(tmp_path / "g"))["skipped"] == 1
+    assert not parts_in(tmp_path)
+
+
+def test_destinations_are_those_of_cp(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("f")
+    (tmp_path / "g").write_text("g")
+    (tmp_path / "d").mkdir()
+    for verb in ("send", "pull"):
+        loopsy(nodes[0], verb, "bravo", str(tmp_path / "f"), str(tmp_path / "g"), str(tmp_path / "d"))
+        assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["f", "g"]
+        loopsy(nodes[0], verb, "bravo", str(tmp_path / "f"), f"{tmp_path}/{verb}-new/")
+        assert (tmp_path / f"{verb}-new" / "f").read_text() == "f"
+        said = refused(nodes[0], verb, "bravo", str(tmp_path / "f"), str(tmp_path / "g"), str(tmp_path / "nothing"))
+        assert "several sources need a directory" in said
+
+
+def test_relative_paths_begin_here_and_at_the_home_there(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    Path(a.environment["HOME"], "mine").write_text("mine")
+    loopsy(a, "send", "bravo", "mine", "yours")
+    assert Path(b.environment["HOME"], "yours").read_text() == "mine"
+    loopsy(a, "pull", "bravo", "~/yours", "back")
+    assert Path(a.environment["HOME"], "back").read_text() == "mine"
+    assert "yours" in a.run("ls", "bravo").stdout.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("send", "bravo", "{t}/missing", "x"), "does not exist"),
+        (("pull", "bravo", "{t}/missing", "{t}/x"), "does not exist"),
+        (("send", "bravo", "{t}", "x"), "with -r"),
+        (("pull", "bravo", "{t}", "{t}/x"), "with -r"),
+        (("send", "bravo", "{t}/f", "/etc/x"), "may not be touched"),
+        (("pull", "bravo", "/etc/passwd", "{t}/x"), "may not be touched"),
+        (("send", "charlie", "{t}/f", "x"), "no peer"),
+        (("pull", "bravo", "{t}/f", "{root}/alfa/stolen"), "may not be touched"),
+        (("send", "bravo", "{root}/alfa/config.yaml", "x"), "may not be touched"),
+    ],
+)
+def test_refusals(nodes: tuple[Node, Node], tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    (tmp_path / "f").write_text("f")
+    filled = [word.format(t=tmp_path, root=nodes[0].root.parent) for word in words]
+    assert said in refused(nodes[0], *filled)
+
+
+def test_a_peer_can_not_ask_for_transfers(nodes: tuple[Node, Node]) -> None:
+    key = nodes[1].ask("GET", "/status").body and nodes[0].layout.config.read_text()
+    assert key
+    assert nodes[1].ask("GET", "/transfers", key=None).status == 401
+    assert nodes[1].ask("GET", "/peers/alfa/transfers").status == 403
+
+
+# -- faults -----------------------------------------------------------------------------------------------------------
+def test_kill_9_of_anybody_then_the_same_command_again(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    a, b = nodes
+    digest = random_file(tmp_path / "f", 60 * MIB)
+    chance = random.Random(20)
+    saved = 0
+    for number in range(20):
+        verb = ("send", "pull")[number % 2]
+        words = (verb, "bravo", str(tmp_path / "f"), str(tmp_path / f"g{number}"))
+        process = popen(a, *words)
+        time.sleep(chance.uniform(0.06, 0.3))
+        victim = (a, b, None)[number % 3]
+        if victim is None:
+            process.kill()
+        else:
+            victim.kill()
+            victim.start()
+        process.wait(30)
+        process.communicate()
+        did = loopsy(a, *words)
+        saved += did["bytesSent"] < did["bytes"]
+        assert sha256(tmp_path / f"g{number}") == digest
+        (tmp_path / f"g{number}").unlink()
+    assert saved, "not one of twenty went on where it had stopped"
+    until(lambda: not parts_in(tmp_path), "the parts are gone")
+
+
+@pytest.mark.parametrize("verb", ["send", "pull"])
+def test_ctrl_c_leaves_a_resumable_state_and_says_so(nodes: tuple[Node, Node], tmp_path: Path, verb: str) -> None:
+    digest = random_file(tmp_path / "f", 300 * MIB)
+    words = (verb, "bravo", str(tmp_path / "f"), str(tmp_path / "g"))
+    process = popen(nodes[0], *words)
+    until(lambda: running_bytes(nodes[0]) > 20 * MIB, "some of it went")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"run the same command again to continue" in said
+    assert not (tmp_path / "g").exists()
+    did = loopsy(nodes[0], *words)
+    assert did["bytesSent"] < did["bytes"]
+    assert sha256(tmp_path / "g") == digest
+
+
+def running_bytes(node: Node) -> int:
+    return sum(one["bytesSent"] for one in node.ask("GET", "/transfers").body["transfers"] if one["state"] == "running")
+
+
+@pytest.mark.parametrize("verb", ["send", "pull"])
+def test_a_source_that_changed_in_between_starts_over(nodes: tuple[Node, Node], tmp_path: Path, verb: str) -> None:
+    random_file(tmp_path / "f", 200 * MIB)
+    words = (verb, "bravo", str(tmp_path / "f"), str(tmp_path / "g"))
+    process = popen(nodes[0], *words)
+    until(lambda: running_bytes(nodes[0]) > 20 * MIB, "some of it went")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    with (tmp_path / "f").open("r+b") as file:
+        file.write(b"changed")
+    did = loopsy(nodes[0], *words)
+    assert did["bytesSent"] == did["bytes"]
+    assert sha256(tmp_path / "g") == sha256(tmp_path / "f")
+    assert not parts_in(tmp_path)
+
+
+def test_a_source_that_shrinks_while_it_is_sent(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    random_file(tmp_path / "f", 400 * MIB)
+    (tmp_path / "g").write_text("old")
+    process = popen(nodes[0], "send", "bravo", str(tmp_path / "f"), str(tmp_path / "g"))
+    until(lambda: running_bytes(nodes[0]) > 10 * MIB, "some of it went")
+    os.truncate(tmp_path / "f", 5 * MIB)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert b"became shorter while it was sent" in said
+    assert (tmp_path / "g").read_text() == "old"
+
+
+def test_two_sends_of_one_command_are_one_transfer(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    digest = random_file(tmp_path / "f", 200 * MIB)
+    words = ("send", "bravo", str(tmp_path / "f"), str(tmp_path / "g"), "--json")
+    both = [popen(nodes[0], *words) for _ in range(2)]
+    told = [json.loads(process.communicate(timeout=60)[0]) for process in both]
+    assert len({one["transferId"] for one in told}) == 1
+    assert sha256(tmp_path / "g") == digest
+
+
+def test_two_sources_to_one_destination_leave_one_of_them_whole(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    digests = {random_file(tmp_path / name, size) for name, size in (("f", 100 * MIB), ("h", 90 * MIB))}
+    both = [popen(nodes[0], "send", "bravo", str(tmp_path / name), str(tmp_path / "g")) for name in ("f", "h")]
+    said = [process.communicate(timeout=60) for process in both]
+    assert 0 in [process.returncode for process in both], said
+    assert sha256(tmp_path / "g") in digests
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+@pytest.mark.parametrize("verb", ["send", "pull"])
+def test_a_full_disk_leaves_the_old_file(nodes: tuple[Node, Node], tmp_path: Path, verb: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        (disk / "g").write_text("old")
+        random_file(tmp_path / "f", 60 * MIB)
+        said = refused(nodes[0], verb, "bravo", str(tmp_path / "f"), str(disk / "g"))
+        assert "no space left" in said or "bytes left" in said
+        assert (disk / "g").read_text() == "old"
+        assert sum(path.stat().st_size for path in parts_in(disk)) < MIB
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+# -- jobs -------------------------------------------------------------------------------------------------------------
+def test_detach_watch_list_and_cancel(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    a = nodes[0]
+    random_file(tmp_path / "f", 200 * MIB)
+    done = a.run("send", "--detach", "bravo", str(tmp_path / "f"), str(tmp_path / "g"), check=True)
+    transfer_id = done.stdout.decode().strip()
+    assert transfer_id[:8] in a.run("transfers", check=True).stdout.decode()
+    assert loopsy(a, "transfers", "watch", transfer_id[:13])["state"] == "completed"
+    assert sha256(tmp_path / "g") == sha256(tmp_path / "f")
+    random_file(tmp_path / "h", 400 * MIB)
+    transfer_id = a.run("pull", "--detach", "bravo", str(tmp_path / "h"), str(tmp_path / "i")).stdout.decode().strip()
+    assert a.run("transfers", "cancel", transfer_id).stdout == b"cancelled\n"
+    assert a.run("transfers", "watch", transfer_id).returncode == 130
+    assert not (tmp_path / "i").exists()
+
+
+def test_the_bar_in_a_terminal(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    random_file(tmp_path / "f", 400 * MIB)
+    slow = psutil.Process(nodes[1].process.pid)  # type: ignore[union-attr]
+    terminal = PtyProcess.spawn(
+        [*COMMAND, "send", "bravo", str(tmp_path / "f"), str(tmp_path / "g")],
+        env=nodes[0].environment | {"TERM": "xterm"}, cwd=nodes[0].environment["HOME"], dimensions=(24, 110),
+    )  # fmt: skip
+    threading.Thread(target=brake, args=(slow,), daemon=True).start()
+    shown = b""
+    try:
+        while True:
+            shown += terminal.read(65536)
+    except EOFError:
+        pass
+    assert terminal.wait() == 0
+    text = shown.decode()
+    for part in ("f ", "━", "%", "MB/s", "0:0", "sent 1 file, 400.0 MiB in"):
+        assert part in text, text[-2000:]
+
+
+def brake(process: psutil.Process) -> None:
+    """Let it work a tenth of the time, for three seconds."""
+    for _ in range(15):
+        process.suspend()
+        time.sleep(0.18)
+        process.resume()
+        time.sleep(0.02)
+
+
+def test_nothing_is_printed_when_piped(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("f")
+    done = nodes[0].run("send", "bravo", str(tmp_path / "f"), str(tmp_path / "g"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_standard_input_and_output_byte_for_byte(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    data = bytes(range(256)) * 20_000
+    done = nodes[0].run("send", "bravo", "-", str(tmp_path / "g"), stdin=data)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "g").read_bytes() == data
+    done = nodes[0].run("pull", "bravo", str(tmp_path / "g"), "-")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == data
+    assert nodes[0].run("pull", "bravo", str(tmp_path / "missing"), "-").returncode == 1
+
+
+def test_a_pipe_has_bytes_that_only_the_command_can_read(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = popen(nodes[0], "send", "bravo", str(fifo), str(tmp_path / "g"))
+    with fifo.open("wb") as file:
+        file.write(b"x" * MIB)
+    assert process.wait(30) == 0, process.communicate()
+    process.communicate()
+    assert (tmp_path / "g").read_bytes() == b"x" * MIB
+
+
+@pytest.mark.parametrize("verb", ["send", "pull"])
+def test_memory_stays_flat(nodes: tuple[Node, Node], tmp_path: Path, verb: str) -> None:
+    with (tmp_path / "f").open("wb") as file:
+        file.truncate(1024 * MIB)
+    daemons = [psutil.Process(node.process.pid) for node in nodes if node.process is not None]
+    idle = [process.memory_info().rss for process in daemons]
+    process = popen(nodes[0], verb, "bravo", str(tmp_path / "f"), str(tmp_path / "g"))
+    command = psutil.Process(process.pid)
+    peak = [0, 0, 0]
+    while process.poll() is None:
+        try:
+            now = [one.memory_info().rss for one in (*daemons, command)]
+        except psutil.NoSuchProcess:
+            break
+        peak = [max(pair) for pair in zip(peak, now, strict=True)]
+        time.sleep(0.02)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    above = [(high - low) / MIB for high, low in zip(peak, idle, strict=False)]
+    assert max(above) < 25, above
+    assert peak[2] < 40 * MIB
