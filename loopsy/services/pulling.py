@@ -17,7 +17,8 @@ async def pull(job: Job) -> None:
     :raises LoopsyError: it failed; what has arrived stays for the next try.
     """
     sources, destination = job.sources(), job.destination
-    is_directory = await job.turns().run(lambda: leads_to_directory(job, destination))
+    begun = job.begun()
+    is_directory = await job.turns().run(lambda: leads_to_directory(job, destination)) and not begun.is_noted()
     for move in rules.moves(sources, destination, is_directory):
         found = await job.files.look(move.source)
         if found is None:
@@ -25,9 +26,12 @@ async def pull(job: Job) -> None:
         if found.type == DIRECTORY:
             if not job.request.recursive:
                 raise is_a_directory(move.source, "pull")
+            if not is_directory and not job.request.dry_run:
+                begun.note()
             await pull_tree(job, move)
         else:
             await pull_file(job, move, found)
+    begun.forget()
 
 
 def leads_to_directory(job: Job, path: str) -> bool:

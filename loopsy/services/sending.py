@@ -20,15 +20,19 @@ async def send(job: Job) -> None:
     """
     sources, destination = job.sources(), job.destination
     there = await job.files.look(destination) if rules.needs_look(sources, destination) else None
-    is_directory = there is not None and there.type == DIRECTORY
+    begun = job.begun()
+    is_directory = there is not None and there.type == DIRECTORY and not begun.is_noted()
     moves = rules.moves(sources, destination, is_directory)
     which = await job.turns().run(lambda: [is_tree(job, move.source) for move in moves])
+    if there is None and any(which) and not job.request.dry_run:
+        begun.note()
     for move, is_a_tree in zip(moves, which, strict=True):
         if is_a_tree:
             await send_tree(job, move)
         else:
             known = there if move.target == destination else await job.files.look(move.target)
             await send_file(job, move, known)
+    begun.forget()
 
 
 def is_tree(job: Job, source: str) -> bool:

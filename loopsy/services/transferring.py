@@ -18,6 +18,7 @@ from loopsy.errors import OffsetConflict, PeerTimeout, PeerUnreachable, Transfer
 from loopsy.services.settings import Settings
 from loopsy.services.turns import InTurn
 from loopsy.store import walk
+from loopsy.store.begun import Begun
 from loopsy.wire.transfer import TransferRequest, name_from_wire
 
 T = TypeVar("T")
@@ -80,6 +81,11 @@ class Job:
     def destination(self) -> str:
         """The request's, as a path."""
         return name_from_wire(self.request.destination)
+
+    def begun(self) -> Begun:
+        """The note that says what a new destination's name meant."""
+        request = self.request
+        return Begun(self.notes, request.direction, self.peer, request.destination, *request.sources)
 
     async def insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until it works: a connection that broke in the middle is no reason to give up at once.

@@ -7,6 +7,8 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
@@ -21,8 +23,10 @@ from loopsy.services.pulling import pull
 from loopsy.services.sending import send
 from loopsy.services.settings import Settings
 from loopsy.services.transferring import Job, local_policy
+from loopsy.store.pulls import Pulls
 from loopsy.wire.transfer import TransferInfo, TransferRequest
 
+SWEEP_S = 3600.0
 THREADS = 8
 """They read, hash and write; hashing runs beside the interpreter, so a few for several transfers at once pay."""
 OURSELVES = (".", "local")
@@ -40,15 +44,28 @@ class Transfers(Service):
         self._table = TransferTable()
         self._jobs: dict[str, Job] = {}
         self._waiters: dict[str, list[Deferred[None]]] = {}
+        self._notes = str(settings.layout.root / "pulls")
+        self._sweeper: LoopingCall | None = None
 
     def startService(self) -> None:
         """Start the thread pool (threads come with the first transfer)."""
         super().startService()
         self._pool.start()
+        self._sweeper = LoopingCall(self._sweep)
+        self._sweeper.clock = self._reactor
+        self._sweeper.start(SWEEP_S)
+
+    def _sweep(self) -> Deferred[None]:
+        """Remove what nobody went on pulling."""
+        pulls = Pulls(self._notes, self._settings.config.auth.api_key.encode())
+        done = deferToThreadPool(self._reactor, self._pool, pulls.sweep, now_ms() / 1000)
+        return done.addCallbacks(lambda _: None, lambda failure: self.log.failure("the sweep failed", failure))
 
     async def stopService(self) -> None:  # our parent awaits it
         """End what runs; the same requests go on from there after the next start."""
         super().stopService()
+        if self._sweeper is not None and self._sweeper.running:
+            self._sweeper.stop()
         ends = [self.ended(transfer_id) for transfer_id in self._table.running()]
         for job in list(self._jobs.values()):
             job.cancel()
@@ -99,7 +116,7 @@ class Transfers(Service):
             node_id=self._peers.own.node_id,
             peer=target.label or target.origin,
             secret=self._settings.config.auth.api_key.encode(),
-            notes=str(self._settings.layout.root / "pulls"),
+            notes=self._notes,
             tell=lambda step: self._table.step(transfer_id, step),
         )
         self._jobs[transfer_id] = job

@@ -14,6 +14,7 @@ from hashlib import sha256
 
 from loopsy.core.transfer import shown
 from loopsy.errors import TransferFailed
+from loopsy.store.begun import PREFIX
 from loopsy.store.filelock import try_lock
 from loopsy.store.files import PART_PREFIX, PART_SUFFIX, Part, digest
 from loopsy.store.walk import Place, telling
@@ -103,6 +104,10 @@ class Pulls:
     def _sweep(self, name: str, now: float) -> bool:
         note = os.path.join(self._notes, name)
         with suppress(OSError):
+            if name.startswith(PREFIX):
+                if now - os.lstat(note).st_mtime >= LIFE_S:
+                    os.unlink(note)
+                return False
             with open(note, "rb") as file:
                 part = os.path.join(os.fsdecode(file.read()), name)
             try:

@@ -288,6 +288,42 @@ def test_ctrl_c_leaves_a_resumable_state_and_says_so(nodes: tuple[Node, Node], t
     assert sha256(tmp_path / "g") == digest
 
 
+@pytest.mark.parametrize("verb", ["send", "pull"])
+def test_a_broken_tree_goes_on_under_the_name_it_began_with(
+    nodes: tuple[Node, Node], tmp_path: Path, verb: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(4):
+        random_file(source / f"f{number}", 60 * MIB + number)
+    words = (verb, "-r", "bravo", str(source), str(tmp_path / "new"))
+    process = popen(nodes[0], *words)
+    until(lambda: running_bytes(nodes[0]) > 20 * MIB, "some of it went")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    loopsy(nodes[0], *words)
+    assert picture(tmp_path / "new") == picture(source)
+    loopsy(nodes[0], *words)
+    assert picture(tmp_path / "new" / "source") == picture(source)  # now it is there, as with cp
+
+
+def test_leftovers_of_pulls_are_swept_after_a_day(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    a = nodes[0]
+    random_file(tmp_path / "f", 300 * MIB)
+    process = popen(a, "pull", "bravo", str(tmp_path / "f"), str(tmp_path / "g"))
+    until(lambda: running_bytes(a) > 20 * MIB, "some of it went")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    (part,) = parts_in(tmp_path)
+    a.stop()
+    a.start()
+    assert part.exists()
+    os.utime(part, (time.time() - 90_000,) * 2)
+    a.stop()
+    a.start()
+    until(lambda: not part.exists(), "the part is gone")
+
+
 def running_bytes(node: Node) -> int:
     return sum(one["bytesSent"] for one in node.ask("GET", "/transfers").body["transfers"] if one["state"] == "running")
 
