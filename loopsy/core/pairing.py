@@ -27,8 +27,8 @@ SILENCE_S = 25.0
 POLL_S = 8.0
 """The inviter holds a question so long; below the ten seconds after which the joiner's client gives up."""
 PER_ADDRESS, OVERALL = (1.0, 3), (3.0, 6)
-"""Greetings a second, and how many at once: each costs the inviter two SPAKE2 computations (8 ms in all), so a flood
-takes a fortieth of one core. One address leaves room for another; who gets 429 tries again a second later."""
+"""Greetings a second, and how many at once: each costs the inviter 12 ms of computing at most, so a flood takes a
+twenty-fifth of one core. One address leaves room for another; who gets 429 tries again a second later."""
 ADDRESSES = 64
 """Remembered at once; the one not heard of for longest is forgotten, by then with its bucket full again or nearly."""
 

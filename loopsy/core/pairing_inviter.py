@@ -143,7 +143,7 @@ def receive(state: Inviter, message: FromJoiner) -> I:
     """A message came. One for another exchange than ours is refused, and changes nothing: anybody may send such."""
     if isinstance(message, Hello) or _knows(state, message.exchange):
         return advance(TABLE, state, message)
-    return Step(state, refusal=state.refusal() if isinstance(state, Ended) else NO_SESSION)
+    return Step(state, refusal=state.told() if isinstance(state, Ended) else NO_SESSION)
 
 
 def _knows(state: Inviter, exchange: bytes) -> bool:

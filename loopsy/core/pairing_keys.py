@@ -167,7 +167,7 @@ class Agreement:
 
     def key(self, presented_by: Role) -> str:
         """The bearer key that this side presents to the other: 64 hex digits, never sent in pairing."""
-        label = Label.JOINER_PRESENTS if presented_by is Role.JOINER else Label.INVITER_PRESENTS
+        label = Label.JOINER_PRESENTS if presented_by == Role.JOINER else Label.INVITER_PRESENTS
         return self.derive(label).hex()
 
 

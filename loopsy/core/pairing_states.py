@@ -94,6 +94,11 @@ class Ended:
         kind, words = self.why.value
         return self.error or kind(self.words or words)
 
+    def told(self) -> LoopsyError:
+        """The same, for the other side."""
+        by_us = self.why in (Why.CANCELLED, Why.MISMATCH)
+        return PairingEnded("the pairing session was ended there") if by_us else self.refusal()
+
 
 # -- the table --------------------------------------------------------------------------------------------------------
 S = TypeVar("S")
@@ -152,7 +157,7 @@ def advance(known: Table, state: Any, event: Any) -> Step[Any]:
         assert isinstance(step.state, row.to), (state, event, step.state)
         return step
     if isinstance(state, Ended):
-        return Step(state, refusal=state.refusal())
+        return Step(state, refusal=state.told())
     if isinstance(event, MESSAGES):
         return violated(f"a {type(event).__name__} came out of order, or twice", state)
     return Step(state, refusal=PairingEnded("it is too late for that, or too early"))

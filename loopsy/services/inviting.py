@@ -15,7 +15,7 @@ from loopsy.core.pairing_inviter import ATTEMPTS, Agreed, Comparing, Inviting, K
 from loopsy.core.pairing_keys import Entropy, Role
 from loopsy.core.pairing_messages import Facts, FromJoiner, Hello, Poll, Wait, encode, from_joiner
 from loopsy.core.pairing_states import Ended, Expired, Kept, Lost, No, NotKept, Step, Yes
-from loopsy.errors import LoopsyError
+from loopsy.errors import LoopsyError, RateLimited
 from loopsy.wire import pairing as wire
 from loopsy.wire.pairing import PairPeer, PairStatus
 
@@ -67,7 +67,7 @@ class InviterSession:
         if isinstance(message, Poll) and isinstance(answer.say, Wait) and len(self._changed) < WAITING:
             await self._change()
             answer = self._hear(message, address)
-        if isinstance(self.state, Keeping) and answer.say is None:
+        if isinstance(self.state, Keeping) and answer.refusal is None:
             await self._stored()
             answer = self._hear(message, address)
         if answer.refusal is not None:
@@ -89,7 +89,10 @@ class InviterSession:
     async def _stored(self) -> None:
         """The keys are on disk, or can't be. Asked twice, it is done once."""
         if self.name is not None:
-            await self._change()
+            if len(self._changed) >= WAITING:
+                raise RateLimited("too many questions at once", retry_after=1)
+            while isinstance(self.state, Keeping):
+                await self._change()
             return
         self.name = ""
         state = self.state

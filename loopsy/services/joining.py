@@ -29,8 +29,8 @@ PATIENCE_S = 30.0
 """How long a crowded inviter (429) is asked again."""
 AGAIN_S = 1.0
 SEEN_S = 6.0
-"""A server that does not know TLS may just wait for more. Then it is taken for a plain one: if it is not, the transcript
-tells."""
+"""A server that does not know TLS may just wait for more. Then it is taken for a plain one; if it is not, the
+transcript tells."""
 UNHEARD = (PeerUnreachable, PeerTimeout)
 
 Settle = Callable[[Prepared], Awaitable[str]]
@@ -40,12 +40,13 @@ Settle = Callable[[Prepared], Awaitable[str]]
 async def seen_fingerprint(reactor: Any, client: PeerClient, address: str, port: int) -> str | None:
     """The fingerprint of the certificate that the inviter shows, None where it speaks plain HTTP. It proves nothing by
     itself: the transcript must hold the same, and every later request must meet the same certificate.
-
-    :raises PeerUnreachable:
     """
     looked = Deferred.fromCoroutine(client.fingerprint_of(address, port))
     looked.addTimeout(SEEN_S, reactor, onTimeoutCancel=lambda _, __: None)
-    return await looked
+    try:
+        return await looked
+    except UNHEARD:
+        return None  # it hung up on TLS, or is not there at all: then the greeting will tell
 
 
 class JoinerSession:

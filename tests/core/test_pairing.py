@@ -18,7 +18,6 @@ from loopsy.core.pairing_keys import Agreement, Ephemeral, Label, Role, Spake, c
 from loopsy.core.pairing_messages import (
     Cancel,
     Confirm,
-    Facts,
     Finish,
     Hello,
     Poll,
@@ -332,12 +331,11 @@ class Middle:
 
     ``keeps`` says what he passes on unchanged; the rest is his own, made with the code as an honest side would."""
 
-    def __init__(self, keeps: frozenset[str], seed: str = "m") -> None:
+    def __init__(self, keeps: frozenset[str], seed: str = "m", code: str = CODE) -> None:
         entropy = fixed(seed)
         self.keeps = keeps
-        self.spakes = {role: Spake(role, CODE, entropy) for role in Role}
+        self.spakes = {role: Spake(role, code, entropy) for role in Role}
         self.ephemerals = {role: Ephemeral.make(entropy) for role in Role}
-        self.facts = Facts(name="mallory", node_id="m", port=6, fingerprint=INVITER.fingerprint)
         self.real: dict[type, Any] = {}
         self.mine: dict[type, Any] = {}
 
