@@ -123,6 +123,7 @@ class Relay:
             answer = changed
         try:
             handler.send_response(status)
+            handler.send_header("connection", "close")
             handler.send_header("content-type", "application/json")
             handler.send_header("content-length", str(len(answer)))
             handler.end_headers()
