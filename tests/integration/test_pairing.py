@@ -357,7 +357,8 @@ def test_a_kill_before_both_yes_leaves_nothing(two: tuple[Node, Node], victim: s
     if victim == "inviter" and step == "inviting":
         join(b, a.port, code)
     if victim == "inviter":
-        assert reaches(b, "ended")["fault"]["code"] == 7001
+        # Gone (7001), or silent while a yes was on its way (7003): whether that arrived can't be known, so it ends.
+        assert reaches(b, "ended")["fault"]["code"] in (7001, 7003)
     elif step != "inviting":
         if step != "other yes":
             a.ask("POST", "/pair/confirm", {"accept": True, "sas": sas})
