@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-FULL, ROOM = 4 * 1024 * 1024, 1024 * 1024
+FULL, ROOM = 768 * 1024, 384 * 1024
 """Bytes waiting for the disk at which the sender is asked to wait, and to go on."""
 ENOUGH = 256 * 1024
 """A thread is worth waking for so many; fewer wait for the next piece, or the end."""

@@ -30,8 +30,8 @@ from loopsy.store.walk import Place
 from loopsy.wire import codec, entries
 from loopsy.wire.transfer import Applied, FetchRequest, ManifestEntry, ManifestRequest, Pushed, name_to_wire
 
-THREADS = 16
-"""At most so many disks, or places on one, are waited for at once; more transfers take turns."""
+THREADS = max(2, os.cpu_count() or 2)
+"""They hash and write; more than there are cores only keep the reactor from its turn at the interpreter."""
 REMEMBERED = 4096
 """Checksums known for files that were not changed since; some 400 KiB."""
 TICKETS, TICKET_S = 4096, 24 * 3600.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import Any
 
@@ -27,8 +28,8 @@ from loopsy.store.pulls import Pulls
 from loopsy.wire.transfer import TransferInfo, TransferRequest
 
 SWEEP_S = 3600.0
-THREADS = 8
-"""They read, hash and write; hashing runs beside the interpreter, so a few for several transfers at once pay."""
+THREADS = max(2, os.cpu_count() or 2)
+"""They read, hash and write. More than there are cores only keep the reactor from its turn at the interpreter."""
 OURSELVES = (".", "local")
 
 

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from loopsy.client.files import Receiver
 
 T = TypeVar("T")
-FULL, ROOM = 4 * 1024 * 1024, 1024 * 1024
+FULL, ROOM = 768 * 1024, 384 * 1024
 """Bytes received and not yet written, at which the sender is asked to wait, and to go on."""
 ENOUGH = 256 * 1024
 """A thread is worth waking for so many bytes; fewer wait for the next piece, or for the end."""

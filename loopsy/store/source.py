@@ -11,7 +11,7 @@ from loopsy.errors import TransferFailed
 from loopsy.store.files import digest, open_plain, tag
 from loopsy.store.walk import find, telling
 
-PIECE = 1024 * 1024
+PIECE = 512 * 1024
 """Waking a thread takes as long as reading 64 KiB."""
 
 
