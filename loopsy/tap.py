@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from typing import Any
 
@@ -36,11 +37,14 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """The whole daemon as one service."""
+    gc.disable()  # what is imported stays: looking through it again and again would take a tenth of the start
     from twisted.internet import reactor
 
     from loopsy.services.daemon import build
     from loopsy.web.listener import Listener
 
+    gc.freeze()
+    gc.enable()
     try:
         root, daemon = build(reactor, options.layout, options.parsed.config)
     except LoopsyError as error:

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from spake2 import SPAKE2_A, SPAKE2_B
 
 from loopsy.core.pairing_messages import NONCE, PROTOCOL, Hello, Reveal, Revealed, Welcome, encode, pack
 from loopsy.errors import PairingViolation
@@ -51,6 +50,8 @@ class Spake:
     """One side of one SPAKE2 run. Good for one run: a second would give the password away."""
 
     def __init__(self, role: Role, code: str, entropy: Entropy) -> None:
+        from spake2 import SPAKE2_A, SPAKE2_B  # its tables take 17 ms to make: a daemon that doesn't pair needs none
+
         kind = SPAKE2_A if role is Role.INVITER else SPAKE2_B
         names = {"idA": Role.INVITER.encode(), "idB": Role.JOINER.encode()}
         self._run = kind(pack(PROTOCOL, code.encode()), entropy_f=entropy, **names)
