@@ -73,6 +73,11 @@ class Daemon(Served):
         lines += ["Content-Type: application/json", f"Content-Length: {length}", f"Accept: {accept}", "", ""]
         return "\r\n".join(lines).encode()
 
+    @property
+    def fingerprint(self) -> str:
+        """Of its certificate."""
+        return str(self.ask("GET", "/status")["tls"]["fingerprint"])
+
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """One question, its JSON answer.
 
@@ -138,7 +143,9 @@ class Rig:
         return Served(process, port, time.perf_counter() - begin)
 
     # -- daemons ----------------------------------------------------------------------------------------------------
-    def daemon(self, name: str, *, peers: Sequence[Daemon] = (), known: Sequence[tuple[str, str]] = ()) -> Daemon:
+    def daemon(
+        self, name: str, *, peers: Sequence[Daemon] = (), known: Sequence[tuple[str, str]] = (), tls: bool = False
+    ) -> Daemon:
         """A daemon that knows ``peers`` and lets in the holders of the ``known`` keys (name, key)."""
         key, port, data_dir = secrets.token_hex(32), free_port(), self.root / name
         data_dir.mkdir(mode=0o700)
@@ -149,6 +156,7 @@ class Rig:
                 "allowedKeys": dict(known),
                 "peerKeys": {peer.name: PAIR_KEY for peer in peers},
             },
+            "tls": {"enabled": tls, "pinnedCerts": {peer.name: peer.fingerprint for peer in peers if tls}},
             "execution": {"maxConcurrent": 64},
             "context": {"maxEntries": 2000},
             "transfer": {"allowedPaths": [str(self.root)], "maxFileSize": 1 << 40},
@@ -163,12 +171,12 @@ class Rig:
         served = self.serve(argv, name, port, "/api/v1/health")
         return Daemon(served.process, port, served.start_s, name, data_dir, key)
 
-    def pair(self) -> tuple[Daemon, Daemon]:
+    def pair(self, *, tls: bool = False) -> tuple[Daemon, Daemon]:
         """Two daemons keyed to each other; the first knows the second as a peer, and its connection is warm."""
         number = sum(1 for _ in self.root.glob("leo*"))
         leo, kai = f"leo{number}", f"kai{number}"
-        there = self.daemon(kai, known=[(leo, PAIR_KEY)])
-        here = self.daemon(leo, peers=[there])
+        there = self.daemon(kai, known=[(leo, PAIR_KEY)], tls=tls)
+        here = self.daemon(leo, peers=[there], tls=tls)
         here.ask("POST", f"/peers/{kai}/execute", {"command": "true"})
         return here, there
 
