@@ -328,6 +328,12 @@ class BodyTooLarge(InvalidRequest):
     status = 413
 
 
+class BodyTooSlow(InvalidRequest):
+    """The body did not come within 30 seconds."""
+
+    status = 408
+
+
 class RangeUnsatisfiable(InvalidRequest):
     """The range lies behind the end of the file."""
 

@@ -5,6 +5,7 @@ Once TLS is on, plain HTTP is for this machine's own clients, on loopback; from 
 
 from __future__ import annotations
 
+from collections import Counter
 from ipaddress import ip_address
 from typing import Any
 
@@ -20,6 +21,8 @@ from loopsy.wire import codec
 HANDSHAKE = b"\x16"
 NO_TLS = bytes.fromhex("15030100020246")
 """A TLS alert: fatal, protocol version."""
+CONNECTIONS = 512
+"""From one address: far more than any honest neighbour opens, and few enough that one can't use up our descriptors."""
 SILENT_S = 10
 """Who connects and says nothing for so long is not coming."""
 
@@ -32,6 +35,7 @@ class OnePort(Factory):
     def __init__(self, site: Site, context: Any | None) -> None:
         """``context``: our TLS, or None while it is off."""
         self.site = site
+        self._open: Counter[str] = Counter()
         self.secure = None if context is None else TLSMemoryBIOFactory(context, False, site)
 
     def doStart(self) -> None:
@@ -44,9 +48,19 @@ class OnePort(Factory):
         super().doStop()
         self.site.doStop()
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """A protocol that waits for the first byte."""
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """A protocol that waits for the first byte; None (the connection is closed) for one too many."""
+        host = getattr(addr, "host", "")
+        if self._open[host] >= CONNECTIONS:
+            return None
+        self._open[host] += 1
         return FirstByte(self, addr)
+
+    def closed(self, host: str) -> None:
+        """A connection from ``host`` is gone."""
+        self._open[host] -= 1
+        if self._open[host] <= 0:
+            del self._open[host]
 
 
 class FirstByte(Protocol):
@@ -63,8 +77,9 @@ class FirstByte(Protocol):
         self._timer = self._ports.site.reactor.callLater(SILENT_S, transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It left without a word."""
+        """It left without a word, or was refused."""
         self._stop_timer()
+        self._ports.closed(getattr(self._address, "host", ""))
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -93,6 +108,14 @@ class FirstByte(Protocol):
     def _hand_over(self, factory: Any, data: bytes) -> None:
         transport: Any = self.transport
         real = factory.buildProtocol(self._address)
+        lost = real.connectionLost  # not by a wrapping protocol: that would cost every byte that passes
+        host = getattr(self._address, "host", "")
+
+        def counted(*reason: Any) -> None:
+            self._ports.closed(host)
+            lost(*reason)
+
+        real.connectionLost = counted
         transport.protocol = real
         real.makeConnection(transport)
         real.dataReceived(data)

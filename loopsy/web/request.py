@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from twisted.web import server
 
 from loopsy.core.principals import STRANGER, Principal
-from loopsy.errors import BodyTooLarge, InternalError, InvalidRequest, LoopsyError
+from loopsy.errors import BodyTooLarge, BodyTooSlow, InternalError, InvalidRequest, LoopsyError
 from loopsy.services.clock import now_ms
 from loopsy.web.bodies import BodyStream, BufferedBody
 from loopsy.web.edge import Admission, Edge
@@ -31,6 +31,8 @@ from loopsy.wire import codec
 DRAIN_BYTES, DRAIN_S = 64 * 1024 * 1024, 5.0
 """Of a refused body so much is read and thrown away: closing at once would take the answer from the sender's hands."""
 SMALL = 64 * 1024
+BODY_S = 30.0
+"""A body for memory has at most some MiB: who takes longer to send it holds it back."""
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 """Twisted's own table lacks the newer ones (421, 426, 431)."""
 REQUEST_ID = b"x-request-id"
@@ -89,6 +91,7 @@ class EdgeRequest(server.Request):
         self._finish_wanted = False
         self._left_to_drain = DRAIN_BYTES
         self._linger: IDelayedCall | None = None
+        self._deadline: IDelayedCall | None = None
         self._audited = False
         self._error_code: int | None = None
 
@@ -121,6 +124,15 @@ class EdgeRequest(server.Request):
             if length is not None and length > limit:
                 raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are taken here")
             self._sink = BufferedBody(limit)
+            if length != 0:
+                self._deadline = self.channel.callLater(BODY_S, self._too_slow)
+
+    def _too_slow(self) -> None:
+        """The body did not come in time."""
+        if self._refusal is None:
+            self._refuse(BodyTooSlow(), None)
+        else:
+            self.cut()
 
     def _is_json(self) -> bool:
         kind = self.getHeader(b"content-type") or b"application/json"
@@ -171,7 +183,7 @@ class EdgeRequest(server.Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The whole body is here."""
         self._body_is_here = True
-        self._stop_lingering()
+        self._stop_timers()
         if self._refusal is not None:
             if self.startedWriting:
                 self._finish_now()
@@ -242,10 +254,11 @@ class EdgeRequest(server.Request):
             self._write_error(error)
         self._linger = self.channel.callLater(DRAIN_S, self.cut)
 
-    def _stop_lingering(self) -> None:
-        if self._linger is not None and self._linger.active():
-            self._linger.cancel()
-        self._linger = None
+    def _stop_timers(self) -> None:
+        for timer in (self._linger, self._deadline):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._linger = self._deadline = None
 
     def _send_error(self, error: LoopsyError) -> None:
         self._write_error(error)
@@ -329,7 +342,7 @@ class EdgeRequest(server.Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The client went away."""
-        self._stop_lingering()
+        self._stop_timers()
         if isinstance(self._sink, BodyStream):
             self._sink.lost()
         super().connectionLost(reason)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loopsy.testing.nodes import Node
+from tests.integration.conftest import until
 
 
 def raw(node: Node, data: bytes, limit: int = 1 << 20) -> bytes:
@@ -114,3 +117,30 @@ def test_no_request_makes_an_internal_error(node: Node, method: str, path: str, 
 def test_the_log_holds_no_traceback_after_all_that(node: Node) -> None:
     assert "Traceback" not in node.log
     assert node.ask("GET", "/health").status == 200
+
+
+def test_one_address_can_not_use_up_the_connections(make_node: Callable[..., Node]) -> None:
+    """600 connections from one address: those beyond the bound are closed, and another address is served."""
+    node = make_node().start()
+    held = [socket.create_connection(("127.0.0.1", node.port), timeout=10) for _ in range(600)]
+    try:
+        time.sleep(0.2)
+        closed = [sock for sock in held if is_closed(sock)]
+        assert 80 <= len(closed) <= 100  # 600 less the 512 that are let in
+        with socket.create_connection(("127.0.0.1", node.port), timeout=10, source_address=("127.0.0.2", 0)) as other:
+            other.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert other.recv(65536).startswith(b"HTTP/1.1 200")
+    finally:
+        for sock in held:
+            sock.close()
+    until(lambda: node.ask("GET", "/health").status == 200)
+
+
+def is_closed(sock: socket.socket) -> bool:
+    sock.settimeout(0.01)
+    try:
+        return sock.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True

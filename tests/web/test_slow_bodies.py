@@ -1,0 +1,88 @@
+"""A body that is sent too slowly, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from loopsy.config import parse
+from loopsy.core.principals import AnyKey
+from loopsy.services.settings import Settings
+from loopsy.store.layout import Layout
+from loopsy.web.edge import Edge
+from loopsy.web.request import BODY_S, DRAIN_S
+from loopsy.web.routes import Call, Routes, Table
+from loopsy.web.site import Site
+from loopsy.wire.context import PutEntry
+
+KEY = "k" * 32
+
+
+class Area:
+    """One route that takes a body."""
+
+    routes = Routes()
+
+    @routes.declare("PUT", "/value", access=AnyKey(), takes=PutEntry)
+    def put(self, call: Call[PutEntry]) -> dict[str, str]:
+        """Echo."""
+        return {"value": call.body.value}
+
+
+class Lines:
+    """Audit lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[Any] = []
+
+    def record(self, record: Any) -> None:
+        self.lines.append(record)
+
+
+class Transport(StringTransport):
+    """Tells when it was cut."""
+
+    def abortConnection(self) -> None:
+        self.disconnected = True
+
+
+def channel(clock: Clock, lines: Lines) -> tuple[Any, Transport]:
+    settings = Settings(Layout("/nowhere"), parse(f"auth: {{apiKey: {KEY}}}").config)
+    site = Site(clock, Edge(Table([Area()]), settings, lines), 1000)
+    made: Any = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5))
+    transport = Transport()
+    made.makeConnection(transport)
+    return made, transport
+
+
+HEAD = f"PUT /value HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
+
+
+def test_a_body_that_dribbles_is_answered_and_cut() -> None:
+    clock, lines = Clock(), Lines()
+    made, transport = channel(clock, lines)
+    made.dataReceived(f"{HEAD}Content-Length: 900\r\n\r\n".encode())
+    for _ in range(int(BODY_S) + 1):
+        made.dataReceived(b" ")
+        clock.advance(1)
+    head, _, body = transport.value().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(body)["error"]["code"] == 9003
+    for _ in range(int(DRAIN_S) + 1):
+        made.dataReceived(b" ")
+        clock.advance(1)
+    assert transport.disconnected
+
+
+def test_a_body_in_time_leaves_no_timer() -> None:
+    clock, lines = Clock(), Lines()
+    made, transport = channel(clock, lines)
+    made.dataReceived(f'{HEAD}Content-Length: 13\r\nConnection: close\r\n\r\n{{"value":"x"}}'.encode())
+    assert b'{"value":"x"}' in transport.value()
+    assert [line["status"] for line in lines.lines] == [200]
+    made.connectionLost(None)
+    assert clock.getDelayedCalls() == []
