@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from loopsy.cli import arguments, launch, logs, render
@@ -20,6 +21,7 @@ from loopsy.wire import urls
 PASS, WARN, FAIL = "pass", "warn", "fail"
 MARKS = {PASS: "✓", WARN: "!", FAIL: "✗"}
 ASK_S = 5.0
+LAST_DAYS = 7
 LOW_DISK = 100 * 1024 * 1024
 """Below this the database and the logs may soon not be written."""
 
@@ -154,6 +156,27 @@ def _port(patient: Patient) -> Iterator[Check]:
         yield Check("port", FAIL, f"{port} is not answered by this daemon, but by {holder}", "loopsy restart says more")
 
 
+def _tls(patient: Patient) -> Iterator[Check]:
+    if patient.config is None:
+        return
+    if not patient.config.tls.enabled:
+        remedy = "set tls.enabled: true in config.yaml, and: loopsy restart"
+        yield Check("tls", WARN, "off: keys and data cross the network in clear", remedy)
+        return
+    if not patient.layout.tls_certificate.exists():
+        yield Check("tls", PASS, "on; the certificate is made when the daemon starts")
+        return
+    from loopsy.store import certificate
+
+    own = certificate.ensure(patient.layout, patient.config.server.hostname or "loopsy")
+    days = (own.expires - datetime.now(UTC)).days
+    if days < LAST_DAYS:
+        remedy = "let the daemon run, which renews it, then: loopsy restart"
+        yield Check("tls", WARN, f"the certificate ends in {days} days", remedy)
+    else:
+        yield Check("tls", PASS, f"on, the certificate is good for {days} days")
+
+
 def _database(patient: Patient) -> Iterator[Check]:
     path = patient.layout.database
     if not path.exists():
@@ -196,14 +219,17 @@ def _peer(peer: dict[str, Any]) -> Check:
 
     name, where = f"peer {render.clean(label(peer))}", endpoint(peer)
     if not peer.get("trusted"):
-        remedy = f"put its key under auth.peerKeys.{label(peer)} in config.yaml, then: loopsy reload"
+        remedy = "pair with it: loopsy pair"
         return Check(name, WARN, f"{peer.get('status')} at {where}, but there is no key for it", remedy)
     if peer.get("status") != "online":
         remedy = (
             f"is its daemon running there (loopsy status), and does a firewall let port {peer.get('port')} through?"
         )
         return Check(name, WARN, f"{peer.get('status')} at {where}", remedy)
-    return Check(name, PASS, f"online at {where}")
+    if not peer.get("pin"):
+        text = f"online at {where}, in plain HTTP: what passes can be read"
+        return Check(name, WARN, text, "pair with it: loopsy pair")
+    return Check(name, PASS, f"online at {where}, its certificate pinned")
 
 
 def _disk(patient: Patient) -> Iterator[Check]:
@@ -215,5 +241,5 @@ def _disk(patient: Patient) -> Iterator[Check]:
 
 
 CHECKS: tuple[Callable[[Patient], Iterator[Check]], ...] = (
-    _permissions, _daemon, _port, _database, _audit_log, _peers, _disk,
+    _permissions, _daemon, _port, _tls, _database, _audit_log, _peers, _disk,
 )  # fmt: skip

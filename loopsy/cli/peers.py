@@ -107,8 +107,7 @@ def add(args: argparse.Namespace) -> int:
         return 0
     print(f"added {render.clean(label(peer))} at {render.clean(endpoint(peer))}")
     if not peer.get("trusted"):
-        name = render.clean(args.name or "<name>")
-        print(f"  there is no key for it yet: put it under auth.peerKeys.{name} in config.yaml, then: loopsy reload")
+        print("  there is no key for it yet; pair with it: loopsy pair")
     return 0
 
 

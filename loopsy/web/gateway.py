@@ -85,7 +85,7 @@ class GatewayArea:
         if target.key is None:
             raise Unauthenticated(
                 f"there is no key for {record.label}",
-                hint=f"put it into config.yaml under auth.peerKeys.{record.label} and run: loopsy reload",
+                hint="pair with it: loopsy pair (or, by hand, loopsy connect)",
             )
         return record, target
 

@@ -55,7 +55,7 @@ def test_adding_a_peer(tmp_path: Path, capsys: Capsys) -> None:
     )
     assert line_of(requests[0]) == "POST /api/v1/peers"
     assert body_of(requests[0]) == {"address": "10.0.0.7", "port": 5, "hostname": "kai"}
-    assert "auth.peerKeys.kai" in capsys.readouterr().out
+    assert "loopsy pair" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -226,8 +226,8 @@ def test_doctor_without_a_data_dir(tmp_path: Path, capsys: Capsys) -> None:
 def test_doctor_without_a_daemon(logged: Path, capsys: Capsys) -> None:
     found = levels(logged, capsys)
     assert found == {
-        "config": "pass", "permissions": "pass", "daemon": "fail", "port": "pass", "database": "pass",
-        "audit log": "pass", "disk": "pass",
+        "config": "pass", "permissions": "pass", "daemon": "fail", "port": "pass", "tls": "pass",
+        "database": "pass", "audit log": "pass", "disk": "pass",
     }  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def test_without_a_key_it_says_where_to_put_one(make_node: Any) -> None:
     a.ask("POST", "/peers", {"address": "127.0.0.1", "port": b.port, "hostname": "bravo"})
     answer = a.ask("GET", "/peers/bravo/status")
     refused(answer, 401, 1001, "bravo")
-    assert "auth.peerKeys.bravo" in answer.body["error"]["details"]["hint"]
+    assert "loopsy pair" in answer.body["error"]["details"]["hint"]
     assert a.ask("GET", "/peers/bravo/status", headers={"x-loopsy-peer-key": b.key}).status == 200
     direct = a.ask("GET", f"/peers/127.0.0.1:{b.port}/status", headers={"x-loopsy-peer-key": b.key})
     assert direct.status == 200
