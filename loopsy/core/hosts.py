@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from ipaddress import ip_address
 
-from loopsy.errors import Misdirected
+from loopsy.errors import Forbidden, Misdirected
 
 
 def check(host: str, names: Collection[str]) -> None:
@@ -21,6 +21,16 @@ def check(host: str, names: Collection[str]) -> None:
     if name == "localhost" or name in names or is_address(name):
         return
     raise Misdirected(f"this is not {name!r}", hint="ask for this machine by its address, its hostname, or localhost")
+
+
+def check_origin(origin: str, host: str | None) -> None:
+    """A page may only speak to the daemon that served it: its ``Origin`` is the host that it asks. Programs send none.
+
+    :raises Forbidden: it is another site's page, or one of nowhere.
+    """
+    scheme, _, site = origin.partition("://")
+    if scheme not in ("http", "https") or host is None or site.lower() != host.lower():
+        raise Forbidden("a page of another site can't ask this daemon")
 
 
 def without_port(host: str) -> str:

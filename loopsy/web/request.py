@@ -20,8 +20,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 
+from loopsy.core import hosts
 from loopsy.core.principals import STRANGER, Principal
-from loopsy.errors import BodyTooLarge, BodyTooSlow, InternalError, InvalidRequest, LoopsyError
+from loopsy.errors import BodyTooLarge, BodyTooSlow, Forbidden, InternalError, InvalidRequest, LoopsyError
 from loopsy.services.clock import now_ms
 from loopsy.web.bodies import BodyStream, BufferedBody
 from loopsy.web.edge import Admission, Edge
@@ -40,6 +41,7 @@ MAX_ID = 128
 SECURITY = {
     b"x-content-type-options": [b"nosniff"],
     b"cache-control": [b"no-store"],
+    b"content-security-policy": [b"default-src 'none'; frame-ancestors 'none'"],
 }
 HEAD = (
     b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: application/json\r\nx-request-id: %s\r\n"
@@ -112,6 +114,7 @@ class EdgeRequest(server.Request):
 
     def _admit(self, length: int | None) -> None:
         self.edge.check_host(self.getHeader(b"host"))
+        self._check_site()
         self.principal = self.edge.identify(self.getHeader(b"authorization"))
         admission = self.edge.admit(self.method, self.path, self.principal, lambda: self.getHeader(b"content-type"))
         self._admission = admission
@@ -126,6 +129,14 @@ class EdgeRequest(server.Request):
             self._sink = BufferedBody(limit)
             if length != 0:
                 self._deadline = self.channel.callLater(BODY_S, self._too_slow)
+
+    def _check_site(self) -> None:
+        """Browsers say which site's page asks; programs don't."""
+        origin = self.header(b"origin")
+        if origin is not None:
+            hosts.check_origin(origin, self.header(b"host"))
+        elif self.getHeader(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+            raise Forbidden("a page of another site can't ask this daemon")
 
     def _too_slow(self) -> None:
         """The body did not come in time."""

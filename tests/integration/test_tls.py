@@ -230,6 +230,19 @@ def test_a_name_that_an_attacker_points_here_is_refused(make_node: Callable[...,
         assert node.ask("GET", "/health", headers={"host": host}).status == 200
 
 
+def test_a_page_of_another_site_gets_nothing(make_node: Callable[..., Node]) -> None:
+    """Even one that has found out the key; a page of our own, and programs, are served."""
+    node = make_node().start()
+    own = f"127.0.0.1:{node.port}"
+    for origin in ("http://evil.example", "null", f"http://127.0.0.1:{node.port + 1}", "file://", "http://127.0.0.1"):
+        refused(node.ask("POST", "/execute", {"command": "true"}, headers={"origin": origin}), 403, 1002, "site")
+        refused(node.ask("GET", "/health", key=None, headers={"origin": origin}), 403, 1002)
+    refused(node.ask("GET", "/health", headers={"sec-fetch-site": "cross-site"}), 403, 1002)
+    assert node.ask("GET", "/health", headers={"origin": f"http://{own}", "host": own}).status == 200
+    assert node.ask("GET", "/health", headers={"sec-fetch-site": "same-origin"}).status == 200
+    assert "default-src 'none'" in node.ask("GET", "/health").headers["content-security-policy"]
+
+
 def test_what_is_neither_is_answered_as_bad_http(make_node: Any) -> None:
     node = make_node(tls={"enabled": True}).start()
     assert raw(node, b"\x00\x01\x02\r\n\r\n").startswith(b"HTTP/1.1 4")
