@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -12,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from loopsy.cli import arguments, render
-from loopsy.cli.transfer import address_of, path_for_people
+from loopsy.cli.transfer import address_of, path_for_people, wire_name
 from loopsy.client.local import LocalDaemon
 from loopsy.errors import ConnectionBroken, LoopsyError, from_wire
 from loopsy.wire import sse, urls
@@ -34,13 +35,47 @@ def start_and_follow(args: argparse.Namespace, body: dict[str, Any]) -> int:
     if args.detach:
         print(json.dumps(started) if arguments.wants_json(args) else started["transferId"])
         return 0
-    follower = Follower(daemon, started["transferId"])
+    info = follow(daemon, started["transferId"])
+    if info.get("unreadable") and can_stand_in(args):
+        return stand_in(args, daemon, body)
+    return tell_end(info, args, body["dryRun"])
+
+
+def follow(daemon: LocalDaemon, transfer_id: str) -> dict[str, Any]:
+    """A transfer's last snapshot; Ctrl-C cancels it."""
+    follower = Follower(daemon, transfer_id)
     before = signal.signal(signal.SIGINT, follower.interrupt)
     try:
-        info = follower.follow()
+        return follower.follow()
     finally:
         signal.signal(signal.SIGINT, before)
-    return tell_end(info, args, body["dryRun"])
+
+
+def can_stand_in(args: argparse.Namespace) -> bool:
+    """Whether what the operating system keeps from the daemon is one plain file that this process can read."""
+    source = args.places[0]
+    alone = len(args.places) == 2 and not args.dry_run
+    return alone and args.direction == "send" and os.path.isfile(source) and os.access(source, os.R_OK)
+
+
+def stand_in(args: argparse.Namespace, daemon: LocalDaemon, body: dict[str, Any]) -> int:
+    """Send the file through this process, unless the daemon's path policy denies the place that it really lies in,
+    which the daemon could not see where a symlink led there.
+
+    :raises LoopsyError: it is denied, or failed.
+    """
+    source, destination = args.places
+    real = [wire_name(os.path.realpath(source))]
+    if real != body["sources"]:
+        asked = {**body, "sources": real, "dryRun": True, "checksum": False}
+        info = follow(daemon, daemon.ask("POST", urls.TRANSFERS, asked)["transferId"])
+        if info["state"] != "completed" and not info.get("unreadable"):
+            return tell_end(info, args, dry=True)
+    from loopsy.cli.piping import pipe
+
+    if destination.endswith("/"):
+        destination += os.path.basename(source)
+    return pipe(args, source, destination)
 
 
 class Follower:

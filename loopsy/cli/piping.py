@@ -1,4 +1,5 @@
-"""What only this process can read or write (standard input and output, pipes, devices) goes through it."""
+"""What only this process can read or write (standard input and output, pipes, devices, files that the operating system
+keeps from the daemon) goes through it."""
 
 from __future__ import annotations
 
@@ -68,7 +69,7 @@ def send(args: argparse.Namespace, source: str, destination: str) -> dict[str, A
 
 def head(destination: str, name: str) -> bytes:
     """The multipart body before the content."""
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name) or "stream"
+    safe = "".join(c if c.isprintable() and c not in '"\\' else "_" for c in name) or "stream"
     lines = (
         f"--{BOUNDARY}",
         'Content-Disposition: form-data; name="destPath"',

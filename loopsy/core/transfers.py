@@ -9,11 +9,12 @@ Finished transfers are remembered for those who ask how it went.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 
 from attrs import evolve, frozen
 
-from loopsy.errors import FileMissing, InvalidRequest, LoopsyError, TooManyJobs
+from loopsy.errors import FileMissing, InvalidRequest, LoopsyError, PathDenied, TooManyJobs
 from loopsy.wire.transfer import TransferInfo, TransferRequest, name_to_wire
 
 KEPT = 100
@@ -134,7 +135,14 @@ def info(transfer: Transfer) -> TransferInfo:
         error=None if error is None else sayable(error.message),
         error_code=None if error is None else error.code,
         hint=None if error is None or error.hint is None else sayable(error.hint),
+        unreadable=request.direction == "send" and is_unreadable(error),
     )
+
+
+def is_unreadable(error: LoopsyError | None) -> bool:
+    """Whether the operating system refused. What the path policy refuses has no such cause, nor has a peer's refusal."""
+    cause = error.__cause__ if isinstance(error, PathDenied) else None
+    return isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM)
 
 
 def sayable(text: str) -> str:

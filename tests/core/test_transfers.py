@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +18,19 @@ from loopsy.core.transfers import (
     TransferTable,
     fold,
     info,
+    is_unreadable,
     moves,
     needs_look,
 )
-from loopsy.errors import FileMissing, InvalidRequest, TooManyJobs, TransferFailed
+from loopsy.errors import (
+    FileMissing,
+    InvalidRequest,
+    LoopsyError,
+    PathDenied,
+    StorageFull,
+    TooManyJobs,
+    TransferFailed,
+)
 from loopsy.wire.transfer import TransferRequest
 
 REQUEST = TransferRequest(direction="send", peer="kai", sources=("/a",), destination="b")
@@ -123,3 +134,20 @@ def test_one_looks_only_where_it_matters() -> None:
     assert needs_look(("/a",), "b")
     assert not needs_look(("/a",), "b/")
     assert not needs_look(("/a/.",), "b")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "unreadable"),
+    [
+        (PathDenied("permission denied"), PermissionError(errno.EACCES, "permission denied"), True),
+        (PathDenied("not permitted"), PermissionError(errno.EPERM, "not permitted"), True),
+        (PathDenied("a loop"), OSError(errno.ELOOP, "too many links"), False),
+        (PathDenied("inside deniedPaths, or the peer's"), None, False),
+        (StorageFull("full"), OSError(errno.ENOSPC, "no space left"), False),
+    ],
+)
+def test_only_the_operating_systems_refusal_is_unreadable(
+    error: LoopsyError, cause: OSError | None, unreadable: bool
+) -> None:
+    error.__cause__ = cause
+    assert is_unreadable(error) is unreadable

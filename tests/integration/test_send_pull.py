@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -389,6 +390,56 @@ def test_a_full_disk_leaves_the_old_file(nodes: tuple[Node, Node], tmp_path: Pat
         assert sum(path.stat().st_size for path in parts_in(disk)) < MIB
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+# -- what the daemon may not read -------------------------------------------------------------------------------------
+@pytest.fixture
+def bound(tmp_path: Path) -> Iterator[Node]:
+    """A daemon of root's without root's right to read everything; its command has it."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("giving up a capability needs root and setpriv")
+    node = Node(tmp_path / "bound", "bound")
+    node.write_config(transfer={"allowedPaths": [str(tmp_path)], "deniedPaths": [str(tmp_path / "secret")]})
+    daemon = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "loopsy"]
+    node.process = subprocess.Popen(
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *daemon],
+        env=node.environment, cwd=node.environment["HOME"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    node.wait_until_up()
+    yield node
+    node.stop()
+
+
+def kept_from_root(path: Path, content: bytes) -> Path:
+    """Somebody else's, which only the capability opens."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0)
+    os.chown(path, 65534, 65534)
+    return path
+
+
+def test_a_file_that_only_the_command_can_read(bound: Node, tmp_path: Path) -> None:
+    file = kept_from_root(tmp_path / "my fïle", b"content")
+    did = loopsy(bound, "send", ".", str(file), f"{tmp_path}/there/")
+    assert did["sha256"] == hashlib.sha256(b"content").hexdigest()
+    assert (tmp_path / "there" / "my fïle").read_bytes() == b"content"
+    (tmp_path / "there" / "of a link").symlink_to(file)
+    loopsy(bound, "send", ".", str(tmp_path / "there" / "of a link"), f"{tmp_path}/copy")
+    assert (tmp_path / "copy").read_bytes() == b"content"
+
+
+def test_what_is_denied_stays_denied_however_it_is_reached(bound: Node, tmp_path: Path) -> None:
+    secret = kept_from_root(tmp_path / "secret" / "f", b"secret")
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "link").symlink_to(secret)
+    hidden.chmod(0)
+    os.chown(hidden, 65534, 65534)  # the daemon can't see where this link leads; the command can
+    for source in (secret, hidden / "link"):
+        assert "denied" in refused(bound, "send", ".", str(source), f"{tmp_path}/copy")
+    assert not (tmp_path / "copy").exists()
 
 
 # -- jobs -------------------------------------------------------------------------------------------------------------
