@@ -27,6 +27,12 @@ PLAIN = {
     "nodeId": "n", "hostname": "leo", "version": "1.0.0", "uptime": 1.0, "peers": {"total": 0, "online": 0},
     "jobs": {"active": 0, "total": 0}, "context": {"entries": 0}, "value": "v", "key": "k",
 }  # fmt: skip
+TRANSFER = {
+    "transferId": "0b5f-1", "direction": "send", "peer": "kai", "sources": ["/tmp/f"], "destination": "f",
+    "state": "completed", "startedAt": 1, "finishedAt": 2, "bytesTotal": 5, "bytesDone": 5, "bytesSent": 5,
+}  # fmt: skip
+EVENTS = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: " + json.dumps(TRANSFER).encode() + b"\n\n"
+LISTED = {"name": "f", "path": "/f", "type": "file", "size": 1, "modified": 1, "mode": 0o644}
 
 
 def modules_of(directory: Path, *words: str) -> list[str]:
@@ -44,6 +50,10 @@ def modules_of(directory: Path, *words: str) -> list[str]:
         (("exec", "kai", "true"), [stream(frames.CONTENT_TYPE, EXIT)]),
         (("context", "get", "k"), [answer(200, PLAIN)]),
         (("status",), [answer(200, PLAIN), answer(200, {"peers": []})]),
+        (("send", "kai", __file__, "f"), [answer(202, TRANSFER), EVENTS]),
+        (("pull", "kai", "f", "/tmp/f"), [answer(202, TRANSFER), EVENTS]),
+        (("ls", "-l", "kai"), [answer(200, {"files": [LISTED]})]),
+        (("transfers", "list"), [answer(200, {"transfers": [TRANSFER]})]),
     ],
 )
 def test_quick_commands_import_little(tmp_path: Path, words: tuple[str, ...], said: list[bytes]) -> None:
