@@ -19,11 +19,13 @@ from twisted.web.iweb import IBodyProducer, IResponse
 
 from loopsy.client.bodies import BytesBody
 from loopsy.client.peer import PeerClient, Target, collect
-from loopsy.errors import FileMissing, LoopsyError, PeerTimeout, PeerUnreachable, from_wire
+from loopsy.errors import FileMissing, InvalidRequest, LoopsyError, PeerTimeout, PeerUnreachable, from_wire
 from loopsy.wire import codec, entries, urls
 from loopsy.wire.transfer import Applied, FetchRequest, ManifestEntry, ManifestRequest, Pushed, name_to_wire
 
 MAX_ANSWER = 4 * 1024 * 1024
+MAX_THINGS, MAX_MANIFEST = 500_000, 128 * 1024 * 1024
+"""Entries and bytes of a manifest. It is held in memory whole, so a peer may not make it as long as it likes."""
 SILENCE_S = 60.0
 """A peer that neither takes nor gives a byte for so long is gone. Syncing a large file to a slow disk stays below."""
 TICKET = b"x-loopsy-transfer"
@@ -109,19 +111,29 @@ class PeerFiles:
     # -- trees ------------------------------------------------------------------------------------------------------
     async def look(self, path: str) -> ManifestEntry | None:
         """What a path is; None where there is nothing."""
-        found = await self._manifest(ManifestRequest(path=name_to_wire(path), depth=0))
+        found = await self._manifest(ManifestRequest(path=name_to_wire(path), depth=0), 1)
         return found[0] if found else None
 
     async def manifest(self, path: str, checksum: bool, exclude: Sequence[str]) -> list[ManifestEntry]:
         """A tree; empty where there is nothing."""
         return await self._manifest(ManifestRequest(path=name_to_wire(path), checksum=checksum, exclude=tuple(exclude)))
 
-    async def _manifest(self, request: ManifestRequest) -> list[ManifestEntry]:
+    async def _manifest(self, request: ManifestRequest, limit: int = MAX_THINGS) -> list[ManifestEntry]:
         found: list[ManifestEntry] = []
         decoder = entries.LineDecoder()
+        size = 0
+
+        def take(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+            found.extend(decoder.feed(data))
+            if len(found) > limit or size > MAX_MANIFEST:
+                most = f"more than {limit} entries, or {MAX_MANIFEST} bytes"
+                raise InvalidRequest(f"the manifest of {request.path!r} has {most}: take it in parts")
+
         try:
             response = await self._post_json(urls.TRANSFER_MANIFEST, request)
-            await self._read(response, lambda data: found.extend(decoder.feed(data)))
+            await self._read(response, take)
         except FileMissing:
             return []
         return found

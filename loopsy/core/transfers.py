@@ -140,7 +140,7 @@ def info(transfer: Transfer) -> TransferInfo:
 
 
 def is_unreadable(error: LoopsyError | None) -> bool:
-    """Whether the operating system refused. What the path policy refuses has no such cause, nor has a peer's refusal."""
+    """Whether the operating system refused: what the path policy refuses has no such cause, nor what a peer does."""
     cause = error.__cause__ if isinstance(error, PathDenied) else None
     return isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM)
 

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 
 from attrs import field, frozen
 
-from loopsy.errors import TransferFailed
+from loopsy.core.transfer import below
+from loopsy.errors import InvalidRequest, TransferFailed
 from loopsy.wire.transfer import DIRECTORY, FILE, OTHER, SYMLINK, ManifestEntry
 
 SMALL = 256 * 1024
@@ -21,6 +22,27 @@ NEAR_NS = 1_000
 """Times nearer than this are the same: some file systems and formats keep microseconds."""
 SECOND_NS = 1_000_000_000
 PERMISSIONS = 0o7777
+TYPES = (DIRECTORY, FILE, OTHER, SYMLINK)
+
+
+def check(entries: Iterable[ManifestEntry]) -> None:
+    """A manifest that was told by somebody else: each thing once, below the root and below directories alone.
+
+    :raises PathDenied: a path leaves the root. :raises InvalidRequest: it is no tree.
+    """
+    seen: set[str] = set()
+    directories: set[str] = set()
+    for entry in entries:
+        below(entry.path)
+        if entry.path in seen:
+            raise InvalidRequest(f"the manifest names {entry.path!r} twice")
+        if entry.path and parent(entry.path) not in directories:
+            raise InvalidRequest(f"the manifest has {entry.path!r} below what it doesn't call a directory")
+        if entry.type not in TYPES or (not entry.path and entry.type != DIRECTORY):
+            raise InvalidRequest(f"the manifest has {entry.path!r} as {entry.type}")
+        seen.add(entry.path)
+        if entry.type == DIRECTORY:
+            directories.add(entry.path)
 
 
 @frozen(kw_only=True)

@@ -53,13 +53,12 @@ def our_manifest(job: Job, source: str) -> list[ManifestEntry]:
 
 
 def decoded(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
-    """A manifest from the wire, its paths as ours; one that leaves the root is refused.
+    """A manifest from the wire, its paths as ours; one that leaves the root, or is no tree, is refused.
 
-    :raises PathDenied: one does.
+    :raises PathDenied: :raises InvalidRequest:
     """
     found = [ours.from_wire(entry) for entry in entries]
-    for entry in found:
-        below(entry.path)
+    trees.check(found)
     return found
 
 

@@ -24,7 +24,7 @@ from loopsy.wire.transfer import TransferRequest, name_from_wire
 T = TypeVar("T")
 WAITS_S = (0.3, 1.0, 2.0, 4.0, 8.0)
 """Between tries after a broken connection: a restarted daemon is back within the first two, a sleeping laptop's
-network within the last. Whenever something moved they begin anew."""
+network within the last. Whenever it came further than ever before they begin anew."""
 AGAIN = (PeerUnreachable, PeerTimeout, OffsetConflict, UploadMissing)
 
 
@@ -45,12 +45,15 @@ class Job:
     """Makes the names of our parts such that others can't guess them."""
     notes: str
     """The directory of the notes about unfinished pulls."""
-    tell: Callable[[Step], None]
+    _tell: Callable[[Step], None]
     work: Deferred[Any] = field(factory=lambda: succeed(None))
     cancelled: bool = False
     moved: int = field(default=0, init=False)
     _bytes: int = field(default=0, init=False)
     _files: int = field(default=0, init=False)
+    _done: int = field(default=0, init=False)
+    _reached: int = field(default=0, init=False)
+    """The most that was done; after a broken connection some of it may have to be done again."""
 
     def turns(self) -> InTurn:
         """A line of blocking work of its own."""
@@ -60,6 +63,12 @@ class Job:
         """End it."""
         self.cancelled = True
         self.work.cancel()
+
+    def tell(self, step: Step) -> None:
+        """How it goes."""
+        self._done += step.done
+        self._reached = max(self._reached, self._done)
+        self._tell(step)
 
     def expect(self, size: int, files: int) -> None:
         """So much more there is to do."""
@@ -92,17 +101,17 @@ class Job:
 
         :raises PeerUnreachable: it never moved, or did not come back in time. :raises LoopsyError: anything else.
         """
-        tries, moved = 0, self.moved
+        tries, reached = 0, self._reached
         while True:
             try:
                 return await attempt()
             except AGAIN as error:
                 if self.cancelled:
                     raise CancelledError from None
-                tries = 0 if self.moved > moved else tries
+                tries = 0 if self._reached > reached else tries
                 if self.moved == 0 or tries >= len(WAITS_S):
                     raise
-                moved = self.moved
+                reached = self._reached
                 self.tell(Step(current=f"waiting for {self.peer}: {error.message}"))
             await deferLater(self.reactor, WAITS_S[tries], lambda: None)
             tries += 1

@@ -218,10 +218,11 @@ class Applying:
         self._directories.append((inside, entry))
 
     def _symlink(self, entry: ManifestEntry, inside: Parts) -> None:
-        if not inside or not entry.target:
-            raise InvalidRequest("a symlink needs a name and a target")
+        target = name_from_wire(entry.target or "")
+        if not inside or not target or "\0" in target:
+            raise InvalidRequest("a symlink needs a name, and a target without NUL")
         parent, temporary = self._parent(inside), part_name()
-        parent.make_symlink(name_from_wire(entry.target), temporary)
+        parent.make_symlink(target, temporary)
         try:
             with suppress(OSError):  # not every file system keeps the time of a link
                 parent.set_times(temporary, entry.mtime_ns)

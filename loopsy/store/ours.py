@@ -12,7 +12,7 @@ from attrs import evolve
 
 from loopsy.core.transfer import Parts, PathPolicy, below
 from loopsy.core.trees import excluded
-from loopsy.errors import FileMissing, LoopsyError, TransferFailed
+from loopsy.errors import FileMissing, InvalidRequest, LoopsyError, TransferFailed
 from loopsy.store.directory import Directory, opened
 from loopsy.store.files import check_plain, digest, is_part, open_plain
 from loopsy.store.source import Source
@@ -34,11 +34,17 @@ PIECE = 256 * 1024
 
 
 def from_wire(entry: ManifestEntry) -> ManifestEntry:
-    """The same entry with its path and target as the file system has them."""
+    """The same entry with its path and target as the file system has them.
+
+    :raises InvalidRequest: it could have no such target.
+    """
     path, target = name_from_wire(entry.path), entry.target
     if path is entry.path and target is None:
         return entry
-    return evolve(entry, path=path, target=None if target is None else name_from_wire(target))
+    target = None if target is None else name_from_wire(target)
+    if "\0" in (target or ""):
+        raise InvalidRequest(f"{path!r} leads to a name with a NUL")
+    return evolve(entry, path=path, target=target)
 
 
 def path_from_wire(path: str) -> str:

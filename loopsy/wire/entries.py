@@ -82,6 +82,6 @@ class LineDecoder:
         :raises InvalidRequest: a line is no entry, or longer than one can be.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_LINE:
+        if len(self._rest) > MAX_LINE or any(len(line) > MAX_LINE for line in lines):
             raise InvalidRequest(f"a line has more than {MAX_LINE} bytes")
         return [codec.parse_bytes(ManifestEntry, line) for line in lines if line]

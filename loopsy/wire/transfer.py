@@ -198,8 +198,8 @@ class TransferInfo:
     error_code: int | None = None
     hint: str | None = None
     unreadable: bool = False
-    """It failed since the operating system, not the path policy, keeps the daemon from a source on this machine: whoever
-    can read it may send it through the gateway."""
+    """It failed since the operating system, not the path policy, keeps the daemon from a source on this machine:
+    whoever can read it may send it through the gateway."""
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""A file that the operating system keeps from the daemon goes through the command; one that the policy denies doesn't."""
+"""What the operating system keeps from the daemon goes through the command; what the policy denies doesn't."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,10 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_an_unreadable_file_goes_through_the_command(tmp_path: Path, file: Path) -> None:
-    said = [*ended("failed", unreadable=True, **DENIED), answer(200, {"path": "/there/f", "size": 0, "checksum": "0", "duration": 1})]
+    said = [
+        *ended("failed", unreadable=True, **DENIED),
+        answer(200, {"path": "/there/f", "size": 0, "checksum": "0", "duration": 1}),
+    ]
     with ScriptedDaemon(answers=said, read_body=False) as scripted:
         loopsy(configured(tmp_path, scripted.port), "send", "kai", str(file), "in/")
     assert scripted.requests[-1].startswith(b"POST /api/v1/peers/kai/transfer/push ")

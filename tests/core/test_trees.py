@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loopsy.core import trees
-from loopsy.core.trees import BATCH_BYTES, BATCH_FILES, SMALL, Plan, Rules, plan
-from loopsy.errors import TransferFailed
+from loopsy.core.trees import BATCH_BYTES, BATCH_FILES, SMALL, Plan, Rules, check, plan
+from loopsy.errors import InvalidRequest, LoopsyError, PathDenied, TransferFailed
 from loopsy.wire.transfer import DIRECTORY, FILE, OTHER, SYMLINK, ManifestEntry
 
 NAMES = st.sampled_from(["a", "b", "a!", "a b", "-n", "x\ny", "z\udcff"])
@@ -164,3 +166,23 @@ def test_times_are_compared_as_finely_as_both_are_kept(one: int, other: int, sam
 )
 def test_what_is_excluded(path: str, patterns: tuple[str, ...], out: bool) -> None:
     assert trees.excluded(path, patterns) is out
+
+
+@pytest.mark.parametrize(
+    ("entries", "error"),
+    [
+        ([("", DIRECTORY), ("a", DIRECTORY), ("a/b", FILE), ("a/c", SYMLINK), ("d", "other")], None),
+        ([("", DIRECTORY), ("../a", FILE)], PathDenied),
+        ([("", DIRECTORY), ("/a", FILE)], PathDenied),
+        ([("", DIRECTORY), ("a", FILE), ("a", FILE)], InvalidRequest),
+        ([("", DIRECTORY), ("a", SYMLINK), ("a/b", FILE)], InvalidRequest),
+        ([("", DIRECTORY), ("a/b", FILE), ("a", DIRECTORY)], InvalidRequest),
+        ([("", DIRECTORY), ("a", "deleted")], InvalidRequest),
+        ([("", SYMLINK)], InvalidRequest),
+        ([("a", FILE)], InvalidRequest),
+    ],
+)
+def test_a_manifest_is_a_tree(entries: list[tuple[str, str]], error: type[LoopsyError] | None) -> None:
+    told = [ManifestEntry(path=path, type=kind) for path, kind in entries]
+    with pytest.raises(error) if error is not None else nullcontext():
+        check(told)
