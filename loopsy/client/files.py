@@ -18,7 +18,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 
 from loopsy.client.bodies import BytesBody
-from loopsy.client.peer import PeerClient, Target, collect
+from loopsy.client.peer import PeerClient, Target, collect, cut
 from loopsy.errors import FileMissing, InvalidRequest, LoopsyError, PeerTimeout, PeerUnreachable, from_wire
 from loopsy.wire import codec, entries, urls
 from loopsy.wire.transfer import Applied, FetchRequest, ManifestEntry, ManifestRequest, Pushed, name_to_wire
@@ -26,6 +26,8 @@ from loopsy.wire.transfer import Applied, FetchRequest, ManifestEntry, ManifestR
 MAX_ANSWER = 4 * 1024 * 1024
 MAX_THINGS, MAX_MANIFEST = 500_000, 128 * 1024 * 1024
 """Entries and bytes of a manifest. It is held in memory whole, so a peer may not make it as long as it likes."""
+MOST = 2**62
+"""A number in a header: what is more is neither a size nor a time."""
 SILENCE_S = 60.0
 """A peer that neither takes nor gives a byte for so long is gone. Syncing a large file to a slow disk stays below."""
 TICKET = b"x-loopsy-transfer"
@@ -165,6 +167,8 @@ class PeerFiles:
         answer = await self._json(response)
         if isinstance(answer, dict) and "checksum" in answer:
             return codec.parse(Pushed, answer)
+        if not location.startswith(f"{urls.BASE}/"):
+            raise InvalidRequest(f"{self._target.label} keeps the upload at no address of its own: {location[:200]!r}")
         return Upload(location, offset)
 
     async def offset(self, upload: Upload) -> int:
@@ -192,7 +196,7 @@ class PeerFiles:
             size=number(response, b"x-loopsy-file-size") or 0,
             start=start if response.code == 206 else 0,
             etag=text(response, b"etag") or "",
-            mode=int(text(response, b"x-loopsy-mode") or "644", 8),
+            mode=octal(text(response, b"x-loopsy-mode")),
             mtime_ns=number(response, b"x-loopsy-mtime") or 0,
             checksum=text(response, b"x-loopsy-checksum"),
         )
@@ -257,17 +261,38 @@ class PeerFiles:
         self._patience.remove(patience)
 
     async def _refusal(self, response: IResponse) -> LoopsyError:
-        data = await collect(response, MAX_ANSWER)
+        data = await self._collect(response)
         try:
             error = from_wire(response.code, json.loads(data))
-        except ValueError:
+        except (ValueError, RecursionError):
             error = from_wire(response.code, None)
         error.retry_after = number(response, b"retry-after")
         return error
 
     async def _json(self, response: IResponse) -> Any:
-        data = await collect(response, MAX_ANSWER)
-        return json.loads(data) if data else None
+        data = await self._collect(response)
+        return codec.read_json(data) if data else None
+
+    async def _collect(self, response: IResponse) -> bytes:
+        """A small answer's body.
+
+        :raises PeerTimeout: it does not come.
+        """
+        coming, silent = collect(response, MAX_ANSWER), []
+
+        def give_up() -> None:
+            silent.append(True)
+            coming.cancel()
+
+        patience = Patience(self._reactor, give_up)
+        try:
+            return await coming
+        except CancelledError:
+            if silent:
+                raise PeerTimeout(f"{self._target.label} began an answer and did not end it") from None
+            raise
+        finally:
+            patience.end()
 
     async def _read(self, response: IResponse, take: PieceTaker) -> None:
         await self.receive(response, Receiver(take))
@@ -282,7 +307,17 @@ def text(response: IResponse, name: bytes) -> str | None:
 def number(response: IResponse, name: bytes) -> int | None:
     """A header that is a number."""
     value = text(response, name)
-    return int(value) if value is not None and value.isascii() and value.isdigit() else None
+    if value is None or not (value.isascii() and value.isdigit()) or len(value) > len(str(MOST)):
+        return None
+    return min(int(value), MOST)
+
+
+def octal(value: str | None) -> int:
+    """A file's mode; what is none counts as not given."""
+    try:
+        return int(value or "", 8) & 0o7777
+    except ValueError:
+        return 0o644
 
 
 class Receiver(Protocol):
@@ -320,8 +355,7 @@ class Receiver(Protocol):
 
     def give_up(self) -> None:
         """Close the connection."""
-        if self.transport is not None:
-            self.transport.loseConnection()
+        cut(self.transport)
 
     def pause(self) -> None:
         """Let the peer wait."""

@@ -127,12 +127,16 @@ class PeerClient:
         look = connections(ANY, f"{address}:{port}")
         agent = Agent.usingEndpointFactory(self._reactor, _Endpoints(self._reactor, look))
         target = Target(address, port, pin=ANY)
+        asked = Deferred.fromCoroutine(_first_answer(agent, f"{target.origin}{urls.HEALTH}"))
+        timer = self._reactor.callLater(ANSWER_S, asked.cancel)
         try:
-            response = await agent.request(b"GET", f"{target.origin}{urls.HEALTH}".encode())
-            await collect(response, MAX_JSON)
+            await asked
         except Exception as error:
             if _nobody_there(error):
                 raise unreachable(target, error) from None
+        finally:
+            if timer.active():
+                timer.cancel()
         if look.seen.fingerprint is None:
             await self.health(Target(address, port))  # it must be one of ours in plain HTTP, then
         return look.seen.fingerprint
@@ -203,6 +207,10 @@ class PeerClient:
         return gatherResults([pool.closeCachedConnections() for pool in pools]).addCallback(lambda _: None)
 
 
+async def _first_answer(agent: Agent, url: str) -> None:
+    await collect(await agent.request(b"GET", url.encode()), MAX_JSON)
+
+
 def unreachable(target: Target, error: Exception) -> LoopsyError:
     """Why there was no answer, in words."""
     reasons = getattr(error, "reasons", None)
@@ -244,32 +252,44 @@ def in_words(error: ConnectError) -> str:
 REACH_HINT = "is its daemon running there (loopsy status), and does a firewall let its port through?"
 
 
+def cut(transport: Any) -> None:
+    """Close an answer's connection at once. ``loseConnection`` would go on taking what comes through TLS until the peer
+    says goodbye, which a bad one never does; the answer's own transport is a proxy that knows nothing better."""
+    real = getattr(transport, "_producer", transport)
+    if real is not None:
+        real.abortConnection()
+
+
 class _Collector(Protocol):
-    def __init__(self, done: Deferred[bytes], limit: int) -> None:
-        self._done, self._limit = done, limit
+    def __init__(self, limit: int) -> None:
+        self.done: Deferred[bytes] = Deferred(lambda _: cut(self.transport))
+        self._limit = limit
         self._parts: list[bytes] = []
         self._size = 0
 
     def dataReceived(self, data: bytes) -> None:
         self._size += len(data)
-        self._parts.append(data)
-        if self._size > self._limit and self.transport is not None:
-            self.transport.loseConnection()
+        if self._size <= self._limit:
+            self._parts.append(data)
+        else:
+            cut(self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.done.called:
+            return  # nobody waits any more
         if self._size > self._limit:
-            self._done.errback(PeerUnreachable(f"the answer is larger than {self._limit} bytes"))
+            self.done.errback(PeerUnreachable(f"the answer is larger than {self._limit} bytes"))
         elif reason.check(ResponseDone):
-            self._done.callback(b"".join(self._parts))
+            self.done.callback(b"".join(self._parts))
         else:
-            self._done.errback(PeerUnreachable("the connection broke in mid-answer"))
+            self.done.errback(PeerUnreachable("the connection broke in mid-answer"))
 
 
 def collect(response: IResponse, limit: int) -> Deferred[bytes]:
-    """The whole body of an answer.
+    """The whole body of an answer. Cancelling it cuts the connection.
 
     :raises PeerUnreachable: it is larger than ``limit``, or was cut.
     """
-    done: Deferred[bytes] = Deferred()
-    response.deliverBody(_Collector(done, limit))
-    return done
+    collector = _Collector(limit)
+    response.deliverBody(collector)
+    return collector.done

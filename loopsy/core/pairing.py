@@ -16,6 +16,7 @@ from loopsy.core.pairing_joiner import Agreed
 from loopsy.core.pairing_keys import Label, Role
 from loopsy.core.pairing_messages import Cancelled, Done, Facts, Finish, encode
 from loopsy.core.pairing_states import say
+from loopsy.core.principals import RESERVED
 from loopsy.core.rates import Bucket
 from loopsy.errors import RateLimited
 from loopsy.wire.peers import NodeIdentity
@@ -81,7 +82,7 @@ LONGEST_NAME = 64
 
 def name_for(node_id: str, hostname: str, known: Mapping[str, str], keyed: Collection[str]) -> str:
     """What the new peer is called: as before if it was paired before (its keys are then replaced), else its hostname,
-    with a number behind it while that name is another's.
+    with a number behind it while that name is another's, or one of ours.
 
     ``known`` are the node ids of named peers by name, ``keyed`` the names that keys or pins are filed under.
     """
@@ -89,7 +90,7 @@ def name_for(node_id: str, hostname: str, known: Mapping[str, str], keyed: Colle
     if before:
         return before[0]
     base = UNFIT.sub("-", hostname).strip("-.")[:LONGEST_NAME] or "peer"
-    taken = {*known, *keyed}
+    taken = {*known, *keyed, *RESERVED}
     return next(name for name in (base, *(f"{base}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
 
 

@@ -8,7 +8,7 @@ says, so a stranger who calls himself like one of ours never gets that one's key
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 
 from attrs import evolve, field, frozen
@@ -174,11 +174,17 @@ class Book:
         return PeerNotFound(f"no peer is called {word!r}", hint=hint, details={"near": near})
 
 
-def key_for(record: Record, book: Book, peer_keys: Mapping[str, str], allowed_keys: Mapping[str, str]) -> str | None:
+def key_for(
+    record: Record,
+    book: Book,
+    peer_keys: Mapping[str, str],
+    allowed_keys: Mapping[str, str],
+    pinned: Collection[str] = (),
+) -> str | None:
     """The key that we present to this peer: its pair key, or (as existing installs do) the one it presents to us.
 
     A peer without a name gets a key only if there is just one that no other peer in the book has a claim to: then it
-    can mean nobody else.
+    can mean nobody else. Never the key of a ``pinned`` name: it is for whoever has that certificate.
     """
     keys = {**allowed_keys, **peer_keys}
     if record.name is not None:
@@ -186,5 +192,5 @@ def key_for(record: Record, book: Book, peer_keys: Mapping[str, str], allowed_ke
     if not record.manually_added:
         return None
     claimed = {other.name for other in book.all()}
-    free = [name for name in keys if name not in claimed]
+    free = [name for name in keys if name not in claimed and name not in pinned]
     return keys[free[0]] if len(free) == 1 else None

@@ -56,6 +56,8 @@ class Stranger:
 
 Principal = Local | PeerPrincipal | Stranger
 LOCAL, STRANGER = Local(), Stranger()
+RESERVED = frozenset({LOCAL.name, STRANGER.name})
+"""No peer may be called so: uploads, rates and the audit log tell callers apart by name."""
 
 
 # -- access: what a route asks of its caller --------------------------------------------------------------------------

@@ -87,9 +87,9 @@ class Peers(Service):
 
     def target(self, record: Record) -> Target:
         """Where it is and the key for it."""
-        auth = self._settings.config.auth
-        key = rules.key_for(record, self._book, auth.peer_keys, auth.allowed_keys)
-        pin = self._settings.config.tls.pinned_certs.get(record.name) if record.name else None
+        auth, pins = self._settings.config.auth, self._settings.config.tls.pinned_certs
+        key = rules.key_for(record, self._book, auth.peer_keys, auth.allowed_keys, pins)
+        pin = pins.get(record.name) if record.name else None
         return Target(record.address, record.port, key, record.label, None if pin is None else normal(pin))
 
     def list(self) -> tuple[Peer, ...]:

@@ -78,7 +78,7 @@ class FilePulling:
         self._pulls = Pulls(job.notes, job.secret)
         self._place: Place | None = None
         self._part: Part | None = None
-        self._counted = 0
+        self._counted = self._size = 0
 
     async def go(self) -> str:
         """One attempt; its SHA-256.
@@ -125,6 +125,7 @@ class FilePulling:
         needed, free = remote.size - min(held, remote.size), self._place.directory.free() - SPARE
         if needed > free:
             raise StorageFull(f"the disk here has {max(0, free)} bytes left, {needed} are needed")
+        self._size = remote.size
         self._part = self._pulls.open(self._place, name, remote.start, self._is_over)
 
     def _expected(self, remote: RemoteFile) -> Deferred[str | None]:
@@ -144,6 +145,9 @@ class FilePulling:
     def _write(self, pieces: list[bytes]) -> None:
         assert self._part is not None
         assert self._place is not None
+        if self._part.size + sum(map(len, pieces)) > self._size:
+            self._throw_away()
+            raise ChecksumMismatch(f"{self._job.peer} sends more of {self._source} than there is; it was thrown away")
         try:
             with telling(self._place.parts):
                 self._part.write(pieces)

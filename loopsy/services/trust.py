@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,8 @@ from loopsy.client.peer import Target
 from loopsy.client.pins import SEPARATOR, normal
 from loopsy.core import rotation
 from loopsy.core.peers import Record
-from loopsy.errors import Forbidden, LoopsyError, PeerNotFound, Unauthenticated
+from loopsy.core.principals import RESERVED
+from loopsy.errors import Forbidden, InvalidRequest, LoopsyError, PeerNotFound, Unauthenticated
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
@@ -58,6 +59,8 @@ class Trust:
             (("auth", "peerKeys", name), our_key),
             (("tls", "pinnedCerts", name), pin),
         )
+        self._settings.set_pending(name, None)
+        await self._storage.write(partial(delete_fact, name=f"{PENDING}{name}"))
         await self._peers.trusted(node, address, name)
 
     async def probe(self, asked: Probe) -> Probed:
@@ -81,8 +84,10 @@ class Trust:
     async def keep_by_hand(self, asked: Keep) -> Trusted:
         """Trust a node whose keys were agreed on by hand; what it lacks to be of use is told by a probe.
 
-        :raises PeerUnreachable: it isn't there, so it can't be told apart from another.
+        :raises PeerUnreachable: it isn't there, so it can't be told apart from another. :raises InvalidRequest:
         """
+        if asked.name in RESERVED:
+            raise InvalidRequest(f"name: {asked.name!r} means this machine itself, or nobody")
         client = self._peers.client
         pin = None if asked.pin is None else normal(asked.pin)
         health = await client.health(Target(asked.address, asked.port, None, asked.name, pin))
@@ -105,8 +110,8 @@ class Trust:
         record, name = self._named(word)
         auth = self._settings.config.auth
         edits: list[Edit] = [(("auth", section, name), None) for section in ("allowedKeys", "peerKeys", "scopes")]
-        self._settings.set_pending(name, None)
         await self._change(*edits, (("tls", "pinnedCerts", name), None))
+        self._settings.set_pending(name, None)
         await self._storage.write(partial(delete_fact, name=f"{PENDING}{name}"))
         if record is not None:
             await self._peers.distrusted(record)
@@ -131,7 +136,9 @@ class Trust:
             return  # it was never pinned, and an announcement is no reason to begin
         known = normal(pin).split(SEPARATOR)
         if fingerprint not in known:
-            await self._change((("tls", "pinnedCerts", name), SEPARATOR.join([known[-1], fingerprint])))
+            both = SEPARATOR.join([known[-1], fingerprint])
+            pins = self._settings.config.tls
+            await self._change((("tls", "pinnedCerts", name), both), only_if=lambda: self._settings.config.tls == pins)
 
     # -- new keys (core/rotation.py has the protocol) ---------------------------------------------------------------
     def load_pending(self) -> None:
@@ -153,9 +160,13 @@ class Trust:
         target = self._peers.target(record)
         theirs = await self._peers.client.ask(target, b"POST", urls.TRUST_ROTATION, Half, mine)
         keys = rotation.agree(private, mine.public, theirs.public, theirs.public, old)
-        await self._change(
-            (("auth", "allowedKeys", name), keys.responder), (("auth", "peerKeys", name), keys.initiator)
+        changed = await self._change(
+            (("auth", "allowedKeys", name), keys.responder),
+            (("auth", "peerKeys", name), keys.initiator),
+            only_if=lambda: self._old_keys(name) == old,
         )
+        if not changed:
+            raise PeerNotFound(f"{name} was revoked, or paired anew, before it answered; nothing was changed")
         return Rotated(success=True, name=name, confirmed=await self._confirm(record))
 
     async def _confirm(self, record: Record) -> bool:
@@ -181,6 +192,8 @@ class Trust:
         keys = rotation.agree(private, half.public, mine, half.public, old)
         text = json.dumps({"theirs": keys.initiator, "ours": keys.responder})
         await self._storage.write(partial(set_fact, name=f"{PENDING}{name}", value=text))
+        if self._old_keys(name) != present:
+            raise Forbidden(f"there are no pair keys with {name} to renew")  # revoked, or paired anew, meanwhile
         self._settings.set_pending(name, keys.initiator)
         return Half(public=mine)
 
@@ -194,9 +207,11 @@ class Trust:
         text = get_fact(self._storage.reader, f"{PENDING}{name}")
         if text is None:
             return
-        keys = json.loads(text)
+        keys, old = json.loads(text), self._old_keys(name)
         await self._change(
-            (("auth", "allowedKeys", name), keys["theirs"]), (("auth", "peerKeys", name), keys["ours"])
+            (("auth", "allowedKeys", name), keys["theirs"]),
+            (("auth", "peerKeys", name), keys["ours"]),
+            only_if=lambda: old is not None and self._old_keys(name) == old,
         )
         self._settings.set_pending(name, None)
         await self._storage.write(partial(delete_fact, name=f"{PENDING}{name}"))
@@ -218,11 +233,15 @@ class Trust:
             raise
         return record, record.name or record.hostname
 
-    async def _change(self, *edits: Edit) -> None:
+    async def _change(self, *edits: Edit, only_if: Callable[[], bool] = lambda: True) -> bool:
+        """Whether it was done: what was decided on before a wait must still hold when its turn comes."""
         await self._lock.acquire()
         try:
+            if not only_if():
+                return False
             pool = self._reactor.getThreadPool()
             await deferToThreadPool(self._reactor, pool, configfile.change_all, self._settings.layout.config, edits)
             self._settings.reload()
+            return True
         finally:
             self._lock.release()

@@ -21,7 +21,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
 from loopsy.client.bodies import BytesBody
-from loopsy.client.peer import Target
+from loopsy.client.peer import Target, cut
 from loopsy.core.peers import Record
 from loopsy.core.principals import LocalOnly
 from loopsy.errors import Forbidden, LoopsyError, PeerNotFound, PeerOffline, Unauthenticated
@@ -211,5 +211,4 @@ class Returning(Protocol):
 
     def stopProducing(self) -> None:
         """The client left: so does the peer's connection, which ends what runs there."""
-        if self.transport is not None:
-            self.transport.loseConnection()
+        cut(self.transport)

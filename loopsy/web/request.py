@@ -257,6 +257,7 @@ class EdgeRequest(server.Request):
         if isinstance(self._sink, BodyStream):
             self._sink.lost()
         if length is not None and length <= SMALL:
+            self._linger = self.channel.callLater(BODY_S, self.cut)
             return
         self.channel.persistent = False
         self.requestHeaders.removeHeader(b"expect")

@@ -475,6 +475,8 @@ def test_a_name_is_the_hostname_made_unique_and_a_known_node_keeps_its_own() -> 
     assert pairing.name_for("node-3", "mia", known, {"mia"}) == "mia-2"
     assert pairing.name_for("node-3", "../a b\x1b[31m", {}, set()) == "a-b-31m"
     assert pairing.name_for("node-3", "\x00/", {}, set()) == "peer"
+    for ours in ("local", "stranger"):  # callers are told apart by name
+        assert pairing.name_for("node-3", ours, {}, set()) == f"{ours}-2"
 
 
 @given(st.text(max_size=80), st.frozensets(st.text(max_size=5), max_size=8))

@@ -139,5 +139,6 @@ def test_a_peer_without_a_name_gets_a_key_only_if_it_can_mean_nobody_else() -> N
     assert key_for(nameless, Book([nameless]), {}, {"kai": "k"}) == "k"
     assert key_for(nameless, Book([nameless]), {}, ALLOWED) is None
     assert key_for(nameless, Book([nameless, record("kai", "n1")]), {}, ALLOWED) == "leos"
+    assert key_for(nameless, Book([nameless]), {}, {"kai": "k"}, {"kai"}) is None, "it goes with kai's certificate"
     stranger = evolve(nameless, manually_added=False, hostname="kai")
     assert key_for(stranger, Book([stranger]), {}, {"kai": "k"}) is None

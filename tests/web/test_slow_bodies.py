@@ -86,3 +86,13 @@ def test_a_body_in_time_leaves_no_timer() -> None:
     assert [line["status"] for line in lines.lines] == [200]
     made.connectionLost(None)
     assert clock.getDelayedCalls() == []
+
+
+def test_a_small_body_of_a_refused_request_is_not_awaited_for_ever() -> None:
+    clock, lines = Clock(), Lines()
+    made, transport = channel(clock, lines)
+    made.dataReceived(b"PUT /value HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n")
+    for _ in range(int(BODY_S) + 1):
+        made.dataReceived(b" ")
+        clock.advance(1)
+    assert transport.disconnected
