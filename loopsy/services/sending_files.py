@@ -64,7 +64,11 @@ class FileSending:
         return pushed
 
     async def _whole(self) -> Pushed:
-        begun = await self._begin(source=None, body=await self._body(0))
+        body = await self._body(0)
+        try:
+            begun = await self._begin(source=None, body=body)
+        finally:
+            body.stopProducing()  # a refusal may come before the body's end
         if isinstance(begun, Upload):
             raise TransferFailed("the peer took a whole file and did not finish it")
         return begun
@@ -74,7 +78,11 @@ class FileSending:
         begun = await self._begin(source=source, body=None)
         if isinstance(begun, Pushed):
             return begun
-        return await self._job.files.go_on(begun, await self._body(begun.offset))
+        body = await self._body(begun.offset)
+        try:
+            return await self._job.files.go_on(begun, body)
+        finally:
+            body.stopProducing()
 
     async def _begin(self, source: str | None, body: PieceBody | None) -> Upload | Pushed:
         offer = UploadOffer(

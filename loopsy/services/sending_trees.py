@@ -146,10 +146,11 @@ class BatchSending:
         job.tell(Step(done=-self._counted, current=self._entries[0].path or self._move.source))
         self._counted = 0
         content = ours.Content(job.policy, parts_of(self._move.source), self._entries)
+        body = PieceBody(self._turns, content.read, None, self._went)
         try:
-            body = PieceBody(self._turns, content.read, None, self._went)
             applied = await job.files.apply(self._move.target, body)
         finally:
+            body.stopProducing()
             await self._turns.run(content.close)
         job.tell(Step(done=content.bytes - self._counted))
         self._counted, self.unread = content.bytes, content.faults

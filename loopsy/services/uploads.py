@@ -102,7 +102,7 @@ class Uploads(Service):
         path_rules.check_size(length, self._transfer.max_file_size)
         await self._creating.acquire()
         try:
-            wanted = await self._transfer.in_thread(self._wanted_now, principal, described, length)
+            wanted, free = await self._transfer.in_thread(self._wanted_now, principal, described, length)
             found, older = rules.matching((live.upload for live in self._live.values()), wanted)
             for upload in older:
                 await self._supersede(self._live[upload.upload_id])
@@ -113,7 +113,9 @@ class Uploads(Service):
             self._creating.release()
         await self._interrupt(live, "another sender goes on with this upload")
         try:
-            return live.upload, await self._offset(live), False
+            offset = await self._offset(live)
+            path_rules.check_room(length - offset, free)  # what is there already needs no more room
+            return live.upload, offset, False
         except UploadMissing:  # its part is gone: begin again
             return await self._begin(principal, described, length), 0, True
 
@@ -176,16 +178,16 @@ class Uploads(Service):
         self._transfer.policy_now(principal).check((*path_rules.split(upload.directory), upload.name))
 
     # -- beginning --------------------------------------------------------------------------------------------------
-    def _wanted_now(self, principal: Principal, described: Described, length: int) -> Wanted:
+    def _wanted_now(self, principal: Principal, described: Described, length: int) -> tuple[Wanted, int]:
         with self._transfer.destination_now(principal, described.path, described.filename) as place:
-            path_rules.check_room(length, place.directory.free())
-            return Wanted(
+            wanted = Wanted(
                 owner=principal.name,
                 directory="/" + "/".join(place.parts[:-1]),
                 name=place.parts[-1],
                 length=length,
                 source=described.source,
             )
+            return wanted, place.directory.free()
 
     async def _begin(self, principal: Principal, described: Described, length: int) -> Upload:
         rules.check_number((live.upload for live in self._live.values()), principal.name)
@@ -202,6 +204,7 @@ class Uploads(Service):
 
     def _begin_now(self, principal: Principal, described: Described, length: int) -> tuple[Upload, Part]:
         with self._transfer.destination_now(principal, described.path, described.filename) as place:
+            path_rules.check_room(length, place.directory.free())
             directory = place.directory.copy()
             try:
                 with walk.telling(place.parts):

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -536,3 +537,60 @@ def test_memory_stays_flat(nodes: tuple[Node, Node], tmp_path: Path, verb: str) 
     above = [(high - low) / MIB for high, low in zip(peak, idle, strict=False)]
     assert max(above) < 25, above
     assert peak[2] < 40 * MIB
+
+
+# -- a disk that others fill meanwhile --------------------------------------------------------------------------------
+@pytest.fixture
+def filling_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """To the last block."""
+    with (disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 65536)
+
+
+def used(disk: Path) -> int:
+    status = os.statvfs(disk)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+@pytest.mark.parametrize("tree", [False, True], ids=["file", "tree"])
+@pytest.mark.parametrize("verb", ["send", "pull"])
+def test_a_disk_that_fills_in_the_middle(
+    nodes: tuple[Node, Node], tmp_path: Path, filling_disk: Path, verb: str, tree: bool
+) -> None:
+    (tmp_path / "source").mkdir()
+    checksum = random_file(tmp_path / "source" / "f", 150 * MIB)
+    (filling_disk / "source").mkdir()
+    (filling_disk / "source" / "f").write_text("old")
+    there = str(filling_disk / "source") + ("/." if tree else "/f")
+    words = ("-r", "bravo", f"{tmp_path}/source/.", there) if tree else ("bravo", f"{tmp_path}/source/f", there)
+    command = popen(nodes[0], verb, *words)
+    until(lambda: used(filling_disk) > 5 * MIB or command.poll() is not None)
+    fill(filling_disk)
+    said = command.communicate(timeout=60)[1].decode()
+    assert command.returncode == 1, said
+    assert "no space left" in said or "bytes left" in said
+    (filling_disk / "filler").unlink()
+    assert (filling_disk / "source" / "f").read_text() == "old"
+    held = used(filling_disk)  # an upload is gone on with; a pull gives the disk back
+    assert held < MIB or verb == "send"
+    info = json.loads(nodes[0].run("transfers", "--json").stdout)["transfers"][0]
+    assert info["errorCode"] == 4005
+    again = loopsy(nodes[0], verb, *words)
+    assert again["files"] == 1
+    assert again["bytesSent"] <= 150 * MIB - held + MIB
+    assert sha256(filling_disk / "source" / "f") == checksum
+    assert used(filling_disk) < 151 * MIB
+    assert not parts_in(filling_disk)
