@@ -124,18 +124,31 @@ def grown(
     )  # fmt: skip
 
 
+LAUNCH = """
+import os, sys
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, 1, 0)])
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+"""
+"""A small parent: a child's peak begins at what its parent held when it was started."""
+
+
 def run_together(commands: Sequence[Sequence[str]], rig: Rig) -> list[float]:
     """Run all at once; the peak memory of each in MB, by the system's own account."""
     children = [
-        subprocess.Popen(argv, env=rig.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for argv in commands
-    ]
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", LAUNCH, *argv],
+            env=rig.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )
+        for argv in commands
+    ]  # fmt: skip
     peaks = []
     for child in children:
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+        said, _ = child.communicate()
         if child.returncode != 0:
-            raise BenchError(f"{' '.join(map(str, child.args))[:120]} failed, status {child.returncode}")  # type: ignore[arg-type]
-        peaks.append(usage.ru_maxrss * 1024 / 1e6)
+            raise BenchError(f"{' '.join(map(str, child.args))[-120:]} failed")  # type: ignore[arg-type]
+        peaks.append(int(said) * 1024 / 1e6)
     return peaks
 
 
