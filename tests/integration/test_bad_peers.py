@@ -188,7 +188,7 @@ def test_odd_numbers_in_a_files_head_do_no_harm(make_node: Callable[..., Node], 
     bad.paired_with(node)
     node.start()
     info = pulled(node, tmp_path / "f")
-    assert info["state"] == "done", info
+    assert info["state"] == "completed", info
     assert (tmp_path / "f").stat().st_mode & 0o7777 == 0o644
     assert "Traceback" not in node.log
 
