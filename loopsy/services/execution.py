@@ -156,6 +156,8 @@ class Execution(Service):
         """
         job = await self.start(request, from_node_id, capture)
         capture.job_id = job.job_id
+        if capture.is_abandoned:  # while it was being started
+            self.cancel_if_running(job.job_id)
         outcome = await capture.over
         return ExecuteResult(
             job_id=job.job_id,
@@ -175,6 +177,11 @@ class Execution(Service):
         :raises JobNotFound: no such job runs.
         """
         self._end(job_id, "cancelled")
+
+    def abandon(self, capture: Capture) -> None:
+        """Nobody waits for this output any more."""
+        capture.is_abandoned = True
+        self.cancel_if_running(capture.job_id)
 
     def cancel_if_running(self, job_id: str) -> None:
         """The same for whoever does not know whether it is over."""
@@ -276,6 +283,7 @@ class Capture(Sink):
 
     def __init__(self, limit: int) -> None:
         self.job_id = ""
+        self.is_abandoned = False
         self.stdout, self.stderr = Kept(limit), Kept(limit)
         self.over: Deferred[Outcome] = Deferred()
 

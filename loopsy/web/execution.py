@@ -45,7 +45,7 @@ class ExecutionArea:
         capture = Capture(self.daemon.settings.config.execution.max_output)
         execution = self.daemon.execution
         if not call.body.detach:
-            call.request.notifyFinish().addErrback(lambda _: execution.cancel_if_running(capture.job_id))
+            call.request.notifyFinish().addErrback(lambda _: execution.abandon(capture))
         result = await execution.run(call.body, self.daemon.peers.node_of(call.principal), capture)
         call.note(job=result.job_id, exit=result.exit_code)
         return result
