@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
@@ -48,7 +48,7 @@ class BodyStream:
 
     def __init__(self, request: EdgeRequest, length: int | None) -> None:
         self.length = UNKNOWN_LENGTH if length is None else length
-        self._request = request
+        self._transport: Any = request.channel.transport  # held: the request forgets its channel when it is lost
         self._waiting: list[bytes] = []
         self._held = 0
         self._consumer: IConsumer | None = None
@@ -68,7 +68,7 @@ class BodyStream:
         self._waiting.append(data)
         self._held += len(data)
         if self._held > HIGH_WATER:
-            self._request.channel.transport.pauseProducing()
+            self._transport.pauseProducing()
 
     def end(self) -> None:
         """That was all."""
@@ -86,7 +86,7 @@ class BodyStream:
         """Nobody wants the rest."""
         self._discarding = True
         self._waiting.clear()
-        self._request.channel.transport.resumeProducing()
+        self._transport.resumeProducing()
 
     # -- for Agent
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
@@ -104,7 +104,7 @@ class BodyStream:
             self._held -= len(data)
             self._consumer.write(data)
         if not self._waiting and not self._paused:
-            self._request.channel.transport.resumeProducing()
+            self._transport.resumeProducing()
         self._complete()
 
     def _complete(self) -> None:
@@ -116,7 +116,7 @@ class BodyStream:
     def pauseProducing(self) -> None:
         """The consumer is full."""
         self._paused = True
-        self._request.channel.transport.pauseProducing()
+        self._transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The consumer takes more."""

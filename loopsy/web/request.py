@@ -353,11 +353,11 @@ class EdgeRequest(server.Request):
             self.channel.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client went away."""
+        """The client went away. Whoever waits for its body hears of it when nothing can be answered any more."""
         self._stop_timers()
+        super().connectionLost(reason)
         if isinstance(self._sink, BodyStream):
             self._sink.lost()
-        super().connectionLost(reason)
         self._audit()
 
     # -- the audit line ---------------------------------------------------------------------------------------------

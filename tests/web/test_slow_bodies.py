@@ -1,4 +1,4 @@
-"""A body that is sent too slowly, on a clock of the test's own."""
+"""A body that is sent too slowly, or not to its end, on a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import json
 from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import execute
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from loopsy.config import parse
 from loopsy.core.principals import AnyKey
+from loopsy.services.intake import Intake
 from loopsy.services.settings import Settings
 from loopsy.store.layout import Layout
+from loopsy.web.bodies import BodyStream
 from loopsy.web.edge import Edge
 from loopsy.web.request import BODY_S, DRAIN_S
-from loopsy.web.routes import Call, Routes, Table
-from loopsy.web.site import Site
+from loopsy.web.routes import Call, Raw, Routes, Table
+from loopsy.web.site import IDLE_S, Site
 from loopsy.wire.context import PutEntry
 
 KEY = "k" * 32
@@ -31,6 +36,13 @@ class Area:
     def put(self, call: Call[PutEntry]) -> dict[str, str]:
         """Echo."""
         return {"value": call.body.value}
+
+
+    @routes.declare("POST", "/upload", access=AnyKey(), takes=Raw)
+    async def upload(self, call: Call[BodyStream]) -> dict[str, bool]:
+        """Take a body as it comes, as a transfer does."""
+        await Intake(lambda work, *arguments: execute(work, *arguments), lambda pieces: None).take(call.body)
+        return {"whole": True}
 
 
 class Lines:
@@ -57,6 +69,22 @@ def channel(clock: Clock, lines: Lines) -> tuple[Any, Transport]:
     transport = Transport()
     made.makeConnection(transport)
     return made, transport
+
+
+def test_a_sender_that_stalls_in_mid_upload_is_let_go() -> None:
+    """A minute of silence ends it; the upload learns that its sender is gone, and nothing waits on."""
+    clock, lines = Clock(), Lines()
+    made, transport = channel(clock, lines)
+    head = HEAD.replace("PUT /value", "POST /upload").replace("application/json", "application/octet-stream")
+    made.dataReceived(f"{head}Content-Length: 1000000\r\n\r\n".encode() + b"x" * 70_000)
+    for _ in range(IDLE_S - 1):
+        clock.advance(1)
+    assert not transport.disconnecting
+    clock.advance(1)
+    assert transport.disconnecting
+    made.connectionLost(Failure(ConnectionDone()))
+    assert [line["status"] for line in lines.lines] == [499]
+    assert clock.getDelayedCalls() == []
 
 
 HEAD = f"PUT /value HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
