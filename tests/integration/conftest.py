@@ -53,8 +53,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One running node for a module."""
     node = Node(tmp_path_factory.mktemp("one") / "alfa", "alfa").start()
     yield node
-    assert "Traceback" not in node.log
     node.stop()
+    assert "Traceback" not in node.log
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]
     a.start()
     b.start()
     yield a, b
-    assert "Traceback" not in a.log + b.log
     a.stop()
     b.stop()
+    assert "Traceback" not in a.log + b.log
 
 
 @pytest.fixture
