@@ -17,6 +17,7 @@ from loopsy.client.peer import PeerClient
 from loopsy.config import Config
 from loopsy.services.audit import Audit, remembered_head
 from loopsy.services.context import Context
+from loopsy.services.events import Events
 from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
 from loopsy.services.pairing import Pairing
@@ -45,6 +46,7 @@ class Daemon:
 
     settings: Settings
     own: NodeIdentity
+    events: Events
     context: Context
     execution: Execution
     transfers: Transfers
@@ -116,6 +118,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     audit_log = AuditLog(layout.audit, limits.max_file_bytes, limits.keep_files, remembered_head(database.reader))
     transfer = Transfer(reactor, settings)
     uploads = Uploads(reactor, storage, transfer)
+    events = Events()
     audit = Audit(reactor, storage, audit_log)
     peers = Peers(reactor, settings, storage, PeerClient(reactor), own)
     context = Context(reactor, storage, settings)
@@ -125,7 +128,10 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     pairing = Pairing(reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint)
     transfers = Transfers(reactor, settings, peers)
     root = Backwards()
-    children = [Held(pid_file), log, storage, audit, context, peers, execution, pairing, transfers, transfer, uploads]
+    children: list[Service] = [
+        *(Held(pid_file), log, storage, events, audit, context, peers, execution),
+        *(pairing, transfers, transfer, uploads),
+    ]
     if tls is not None:
         children.append(Renewal(reactor, layout, own.hostname, peers, storage))
     for service in children:
@@ -133,6 +139,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     daemon = Daemon(
         settings=settings,
         own=own,
+        events=events,
         context=context,
         execution=execution,
         transfers=transfers,

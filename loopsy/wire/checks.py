@@ -51,6 +51,16 @@ def within(low: float, high: float, unit: str) -> type_of_check:
     return check
 
 
+def at_least(low: float, unit: str) -> type_of_check:
+    """A number of at least ``low``."""
+
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if value is not None and value < low:
+            raise Refused(attribute, f"must be at least {low} {unit}".rstrip())
+
+    return check
+
+
 def at_most(length: int) -> type_of_check:
     """Text (or a list) of at most ``length`` items."""
 

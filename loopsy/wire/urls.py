@@ -59,6 +59,19 @@ TRANSFERS = f"{BASE}/transfers"
 TRANSFER_JOB = f"{BASE}/transfers/<transfer_id>"
 TRANSFER_EVENTS = f"{BASE}/transfers/<transfer_id>/events"
 
+EVENTS = f"{BASE}/events"
+
+MESSAGES = f"{BASE}/messages"
+MESSAGE = f"{BASE}/messages/<message_id>"
+MESSAGE_READ = f"{BASE}/messages/<message_id>/read"
+MESSAGE_ACK = f"{BASE}/messages/<message_id>/ack"
+MESSAGE_THREAD = f"{BASE}/messages/threads/<thread>"
+INBOX = f"{BASE}/messages/inbox"
+OUTBOX = f"{BASE}/messages/outbox"
+TAKE = f"{BASE}/messages/take"
+DELIVER = f"{BASE}/messages/deliver"
+RECEIPTS = f"{BASE}/messages/receipts"
+
 
 def fill(rule: str, **parameters: str) -> str:
     """The address that a rule has for these parameters, each percent-encoded whole."""

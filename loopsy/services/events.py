@@ -1,0 +1,49 @@
+"""The one place that areas tell what changed, and that readers of ``/events`` hang on to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import has
+from twisted.application.service import Service
+
+from loopsy.core.events import Event, Recent
+from loopsy.core.principals import Scope
+from loopsy.services.clock import now_ms
+from loopsy.wire import codec
+
+Listener = Callable[[Event], None]
+
+
+class Events(Service):
+    """Publishes what changed. Never blocks and never fails: a listener that can't take more must let go itself."""
+
+    name = "events"
+
+    def __init__(self) -> None:
+        self.recent = Recent(now_ms())
+        self._listeners: list[Listener] = []
+
+    def publish(self, kind: str, thing: Any, *, scope: Scope | None = None, owner: str | None = None) -> None:
+        """Tell that ``thing`` (a wire type, or a mapping) changed; ``kind`` as ``message.received``.
+
+        Peers see it only with ``scope``; with ``owner`` only that peer.
+        """
+        event = self.recent.add(kind, now_ms(), as_json(thing), scope, owner)
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with each event from now on, in order; call the answer to stop that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+
+def as_json(thing: Any) -> str:
+    """The JSON text of a wire type or a mapping."""
+    if has(type(thing)):
+        return codec.dump(thing).decode()
+    assert isinstance(thing, Mapping)
+    return json.dumps(thing, ensure_ascii=False, separators=(",", ":"))
