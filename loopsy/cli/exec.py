@@ -239,6 +239,8 @@ class RemoteRun:
             print(f"loopsy: timed out after {span(after / 1000).replace(' ', '')}", file=sys.stderr)
         elif reason == "cancelled":
             print("loopsy: the command was cancelled", file=sys.stderr)
+        elif reason == "stopped":
+            print("loopsy: the command was ended: the daemon was stopped", file=sys.stderr)
         return exit_status(payload)
 
     def _lost(self) -> LoopsyError:

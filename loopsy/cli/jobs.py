@@ -16,7 +16,8 @@ def fill(parser: arguments.Parser, name: str) -> None:
     """The parser of ``jobs``. ``cancel`` is told from a peer's name in ``run``: both stand in the same place."""
     arguments.describe(
         parser,
-        "List the jobs that run on a machine (default: this one), or cancel one of them.",
+        "List the jobs that run on a machine (default: this one), or cancel one of them.\n"
+        "Of another machine you see the jobs that were started from here.",
         "loopsy jobs kai\nloopsy jobs cancel 7d0c2f6e-3b1a-4c55-9e6f-0a4e5b1c2d3f --peer kai",
         run,
     )
@@ -63,7 +64,7 @@ def show(args: argparse.Namespace) -> int:
     if arguments.wants_json(args):
         render.print_json(answer)
     elif not jobs:
-        print(f"no jobs run on {render.clean(word)}" if arguments.peer_of(word) else "no jobs run here")
+        print(f"no jobs of yours run on {render.clean(word)}" if arguments.peer_of(word) else "no jobs run here")
     else:
         now = time.time() * 1000
         print(render.table(("job", "started", "pid", "from", "command"), [_row(job, now) for job in jobs]))

@@ -14,10 +14,12 @@ from typing import Literal
 
 from attrs import evolve, frozen
 
+from loopsy.core.principals import Local, Principal
 from loopsy.errors import JobNotFound, TooManyJobs
 from loopsy.wire.execution import JobInfo, Outcome
 
-Reason = Literal["timeout", "cancelled"]
+Reason = Literal["timeout", "cancelled", "stopped"]
+"""Why loopsy ended a job; ``stopped``: the daemon was."""
 
 
 @frozen(kw_only=True)
@@ -25,6 +27,8 @@ class Starting:
     """Admitted; no process yet."""
 
     info: JobInfo
+    owner: str
+    """Who started it, by the caller's name: a node id may become known only while it runs."""
 
 
 @frozen(kw_only=True)
@@ -32,6 +36,7 @@ class Running:
     """Its process group is alive."""
 
     info: JobInfo
+    owner: str
 
 
 @frozen(kw_only=True)
@@ -39,6 +44,7 @@ class Ending:
     """Its process group was told to end, and why."""
 
     info: JobInfo
+    owner: str
     reason: Reason
 
 
@@ -52,8 +58,8 @@ class JobTable:
         self._jobs: dict[str, Job] = {}
         self.total = 0
 
-    def admit(self, info: JobInfo, limit: int) -> None:
-        """A new job starts.
+    def admit(self, info: JobInfo, owner: Principal, limit: int) -> None:
+        """A new job starts for ``owner``.
 
         :raises TooManyJobs: ``limit`` jobs run already.
         """
@@ -63,14 +69,15 @@ class JobTable:
                 retry_after=1,
                 hint="wait for one to end, or cancel one: loopsy jobs",
             )
-        self._jobs[info.job_id] = Starting(info=info)
+        self._jobs[info.job_id] = Starting(info=info, owner=owner.name)
         self.total += 1
 
     def spawned(self, job_id: str, pid: int) -> None:
         """It has a process now."""
         job = self._jobs[job_id]
         info = evolve(job.info, pid=pid)
-        self._jobs[job_id] = evolve(job, info=info) if isinstance(job, Ending) else Running(info=info)
+        is_ending = isinstance(job, Ending)
+        self._jobs[job_id] = evolve(job, info=info) if is_ending else Running(info=info, owner=job.owner)
 
     def end(self, job_id: str, reason: Reason) -> bool:
         """It shall end for ``reason``; the first reason stays. False: it was ending already.
@@ -80,7 +87,7 @@ class JobTable:
         job = self.get(job_id)
         if isinstance(job, Ending):
             return False
-        self._jobs[job_id] = Ending(info=job.info, reason=reason)
+        self._jobs[job_id] = Ending(info=job.info, owner=job.owner, reason=reason)
         return True
 
     def is_ending(self, job_id: str) -> bool:
@@ -104,15 +111,33 @@ class JobTable:
         """
         job = self._jobs.get(job_id)
         if job is None:
-            raise JobNotFound(f"no job {job_id} runs here")
+            raise _missing(job_id)
         return job
 
-    def infos(self) -> tuple[JobInfo, ...]:
-        """All jobs, oldest first."""
-        return tuple(job.info for job in self._jobs.values())
+    def seen_by(self, caller: Principal, job_id: str) -> Job:
+        """One job, if it is the caller's: this machine's user has all of them, a peer those that it started.
+
+        :raises JobNotFound: no such job runs, or it is another's: whose, or whether, is nobody else's business.
+        """
+        job = self.get(job_id)
+        if not _is_for(job, caller):
+            raise _missing(job_id)
+        return job
+
+    def infos(self, caller: Principal) -> tuple[JobInfo, ...]:
+        """The jobs that the caller may see, oldest first."""
+        return tuple(job.info for job in self._jobs.values() if _is_for(job, caller))
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+
+def _is_for(job: Job, caller: Principal) -> bool:
+    return isinstance(caller, Local) or job.owner == caller.name
+
+
+def _missing(job_id: str) -> JobNotFound:
+    return JobNotFound(f"no job {job_id} runs here")
 
 
 def outcome(status: int, duration_ms: int, reason: Reason | None) -> Outcome:

@@ -16,6 +16,7 @@ from twisted.python.threadpool import ThreadPool
 
 from loopsy.core import commands
 from loopsy.core.execution import JobTable, Reason
+from loopsy.core.principals import LOCAL, Principal
 from loopsy.errors import InternalError
 from loopsy.services.clock import now_ms
 from loopsy.services.processes import Command, ProcessGroup, Reactor, Receiver, spawn
@@ -102,15 +103,15 @@ class Execution(Service):
     async def end_all(self) -> None:
         """Admit no more jobs, end those that run, and wait until all are gone."""
         super().stopService()
-        for info in self._table.infos():
-            self.cancel(info.job_id)
+        for info in self._table.infos(LOCAL):
+            self._end(info.job_id, "stopped")
         if len(self._table):
             self._all_gone = self._all_gone or Deferred()
             await self._all_gone
 
     # -- jobs -------------------------------------------------------------------------------------------------------
-    async def start(self, request: ExecuteRequest, from_node_id: str, sink: Sink) -> RunningJob:
-        """Start a command whose output goes to ``sink``.
+    async def start(self, request: ExecuteRequest, caller: Principal, from_node_id: str, sink: Sink) -> RunningJob:
+        """Start a command for ``caller``, known to others as ``from_node_id``; its output goes to ``sink``.
 
         :raises CommandDenied: :raises TooManyJobs: :raises CommandFailedToStart:
         """
@@ -126,7 +127,7 @@ class Execution(Service):
             from_node_id=from_node_id,
             detached=request.detach,
         )
-        self._table.admit(info, policy.max_concurrent)
+        self._table.admit(info, caller, policy.max_concurrent)
         job = RunningJob(self, info.job_id, sink)
         try:
             job.group = await spawn(self._reactor, self._pool, self._command(request), job)
@@ -149,12 +150,14 @@ class Execution(Service):
             env={**inherited(os.environ), **(request.env or {})},
         )
 
-    async def run(self, request: ExecuteRequest, from_node_id: str, capture: Capture) -> ExecuteResult:
+    async def run(
+        self, request: ExecuteRequest, caller: Principal, from_node_id: str, capture: Capture
+    ) -> ExecuteResult:
         """Run a command to its end and answer with its output.
 
         :raises CommandDenied: :raises TooManyJobs: :raises CommandFailedToStart:
         """
-        job = await self.start(request, from_node_id, capture)
+        job = await self.start(request, caller, from_node_id, capture)
         capture.job_id = job.job_id
         if capture.is_abandoned:  # while it was being started
             self.cancel_if_running(job.job_id)
@@ -171,11 +174,12 @@ class Execution(Service):
             reason=outcome.reason,
         )
 
-    def cancel(self, job_id: str) -> None:
+    def cancel(self, job_id: str, caller: Principal) -> None:
         """End a job's whole process group.
 
-        :raises JobNotFound: no such job runs.
+        :raises JobNotFound: the caller has no such job.
         """
+        self._table.seen_by(caller, job_id)
         self._end(job_id, "cancelled")
 
     def abandon(self, capture: Capture) -> None:
@@ -211,9 +215,9 @@ class Execution(Service):
             done, self._all_gone = self._all_gone, None
             done.callback(None)
 
-    def jobs(self) -> tuple[JobInfo, ...]:
-        """What runs now."""
-        return self._table.infos()
+    def jobs(self, caller: Principal) -> tuple[JobInfo, ...]:
+        """What runs now, as far as the caller may see it."""
+        return self._table.infos(caller)
 
     @property
     def active(self) -> int:

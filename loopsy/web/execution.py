@@ -46,7 +46,7 @@ class ExecutionArea:
         execution = self.daemon.execution
         if not call.body.detach:
             call.request.notifyFinish().addErrback(lambda _: execution.abandon(capture))
-        result = await execution.run(call.body, self.daemon.peers.node_of(call.principal), capture)
+        result = await execution.run(call.body, call.principal, self._node(call), capture)
         call.note(job=result.job_id, exit=result.exit_code)
         return result
 
@@ -57,22 +57,25 @@ class ExecutionArea:
         framed = frames.CONTENT_TYPE in (call.request.header(b"accept") or "")
         format_: Format = Frames() if framed else Events(call.body.encoding == "base64")
         stream = OutputStream(self.daemon, call, format_)
-        job = await self.daemon.execution.start(call.body, self.daemon.peers.node_of(call.principal), stream)
+        job = await self.daemon.execution.start(call.body, call.principal, self._node(call), stream)
         call.note(job=job.job_id)
         stream.begin(job)
         return ANSWERED
 
     @routes.declare("GET", urls.JOBS, access=ACCESS, answers=JobList)
     def jobs(self, call: Call[None]) -> JobList:
-        """What runs now."""
-        return JobList(jobs=self.daemon.execution.jobs())
+        """What runs now: all of it for the own key, for a peer what it started itself."""
+        return JobList(jobs=self.daemon.execution.jobs(call.principal))
 
     @routes.declare("DELETE", urls.JOB, access=ACCESS, answers=JobCancelled)
     def cancel(self, call: Call[None], job_id: str) -> JobCancelled:
         """End a job: TERM to its process group, KILL five seconds later."""
         call.note(job=job_id)
-        self.daemon.execution.cancel(job_id)
+        self.daemon.execution.cancel(job_id, call.principal)
         return JobCancelled(success=True, job_id=job_id)
+
+    def _node(self, call: Call[Any]) -> str:
+        return self.daemon.peers.node_of(call.principal)
 
 
 def note(call: Call[Any], request: ExecuteRequest) -> None:

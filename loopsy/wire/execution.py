@@ -41,7 +41,7 @@ class Outcome:
     killed: bool = False
     """loopsy ended it, or a signal did."""
     reason: str | None = None
-    """``timeout`` or ``cancelled`` when loopsy ended it."""
+    """``timeout``, ``cancelled`` or ``stopped`` (the daemon was) when loopsy ended it."""
     duration: int = 0
     """Milliseconds."""
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopsy.core.execution import Ending, JobTable, Running, Starting, outcome
+from loopsy.core.principals import LOCAL, PeerPrincipal, Principal
 from loopsy.errors import JobNotFound, TooManyJobs
 from loopsy.wire.execution import JobInfo, Outcome
 
@@ -17,19 +18,22 @@ def info(job_id: str) -> JobInfo:
     return JobInfo(job_id=job_id, command="make", args=(), started_at=1, from_node_id="n")
 
 
-def table(*job_ids: str) -> JobTable:
+KAI, MIA = PeerPrincipal(name="kai"), PeerPrincipal(name="mia")
+
+
+def table(*job_ids: str, owner: Principal = LOCAL) -> JobTable:
     made = JobTable()
     for job_id in job_ids:
-        made.admit(info(job_id), 10)
+        made.admit(info(job_id), owner, 10)
     return made
 
 
 def test_a_job_starts_runs_and_is_gone() -> None:
     jobs = table("a")
-    assert jobs.get("a") == Starting(info=info("a"))
+    assert jobs.get("a") == Starting(info=info("a"), owner="local")
     jobs.spawned("a", 42)
     assert isinstance(jobs.get("a"), Running)
-    assert jobs.infos()[0].pid == 42
+    assert jobs.infos(LOCAL)[0].pid == 42
     assert jobs.gone("a", 0, 5) == Outcome(exit_code=0, duration=5)
     assert (len(jobs), jobs.total) == (0, 1)
     with pytest.raises(JobNotFound, match="no job a runs here"):
@@ -52,21 +56,36 @@ def test_a_job_cancelled_while_it_starts_is_still_ending_once_it_runs() -> None:
     jobs.end("a", "cancelled")
     jobs.spawned("a", 42)
     assert isinstance(jobs.get("a"), Ending)
-    assert jobs.infos()[0].pid == 42
+    assert jobs.infos(LOCAL)[0].pid == 42
 
 
 def test_a_job_counts_from_its_start_until_it_is_gone() -> None:
     jobs = table("a")
     with pytest.raises(TooManyJobs, match=r"1 jobs run here already \(execution\.maxConcurrent: 1\)"):
-        jobs.admit(info("b"), 1)
+        jobs.admit(info("b"), LOCAL, 1)
     jobs.dropped("a")
-    jobs.admit(info("b"), 1)
+    jobs.admit(info("b"), LOCAL, 1)
     jobs.spawned("b", 1)
     jobs.end("b", "cancelled")
     with pytest.raises(TooManyJobs):
-        jobs.admit(info("c"), 1)
+        jobs.admit(info("c"), LOCAL, 1)
     jobs.gone("b", 0, 0)
-    jobs.admit(info("c"), 1)
+    jobs.admit(info("c"), LOCAL, 1)
+
+
+def test_a_peer_sees_its_own_jobs_and_this_machines_user_all() -> None:
+    jobs = table("a", owner=KAI)
+    jobs.admit(info("b"), MIA, 10)
+    jobs.admit(info("c"), LOCAL, 10)
+    for job_id in "abc":
+        jobs.spawned(job_id, 1)
+    jobs.end("b", "stopped")
+    seen = {who.name: "".join(i.job_id for i in jobs.infos(who)) for who in (KAI, MIA, LOCAL)}
+    assert seen == {"kai": "a", "mia": "b", "local": "abc"}
+    assert jobs.seen_by(MIA, "b") == jobs.seen_by(LOCAL, "b")
+    for another in ("a", "c", "x"):
+        with pytest.raises(JobNotFound, match=f"no job {another} runs here"):
+            jobs.seen_by(MIA, another)
 
 
 def test_an_unknown_job_cannot_be_ended() -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -197,7 +199,41 @@ def test_stopping_the_daemon_ends_its_jobs(make_node: Any, tmp_path: Path) -> No
     until(lambda: both_started(pids))
     assert node.stop() in (0, -signal.SIGTERM)
     assert not alive(pids)
-    assert stream.rest()[2]["reason"] == "cancelled"
+    assert stream.rest()[2]["reason"] == "stopped"
+
+
+def test_a_command_that_the_daemons_stop_ended_says_so(make_node: Any) -> None:
+    node = make_node().start()
+    argv = [sys.executable, "-m", "loopsy.cli.main", "exec", ".", "--", "sleep", "600"]
+    command = subprocess.Popen(argv, env=node.environment, stderr=subprocess.PIPE)
+    until(lambda: node.ask("GET", "/execute/jobs").body["jobs"])
+    node.stop()
+    said = command.communicate(timeout=60)[1].decode()
+    assert said == "loopsy: the command was ended: the daemon was stopped\n"
+    assert command.returncode == 128 + signal.SIGTERM
+
+
+def test_a_peer_lists_and_cancels_only_its_own_jobs(make_node: Any) -> None:
+    """The own key, and another peer, have a job each: for kai they do not exist."""
+    keys = {name: name[0] * 64 for name in ("kai", "mia")}
+    node = make_node(auth={"allowedKeys": keys}).start()
+    streams = {
+        name: Stream(node, "/execute/stream", {"command": "sleep", "args": ["600"]}, key=key)
+        for name, key in (*keys.items(), ("local", node.key))
+    }
+    listed = {
+        name: {job["jobId"] for job in node.ask("GET", "/execute/jobs", key=key).body["jobs"]}
+        for name, key in (*keys.items(), ("local", node.key))
+    }
+    every = {name: stream.job for name, stream in streams.items()}
+    assert listed == {"kai": {every["kai"]}, "mia": {every["mia"]}, "local": set(every.values())}
+    for another in (every["mia"], every["local"]):
+        refused(node.ask("DELETE", f"/execute/{another}", key=keys["kai"]), 404, 3006)
+    assert node.ask("DELETE", f"/execute/{every['kai']}", key=keys["kai"]).status == 200
+    assert streams["kai"].rest()[2]["reason"] == "cancelled"
+    assert node.ask("DELETE", f"/execute/{every['mia']}").status == 200
+    assert streams["mia"].rest()[2]["reason"] == "cancelled"
+    assert len(node.ask("GET", "/execute/jobs").body["jobs"]) == 1
 
 
 def test_a_daemon_killed_cuts_the_stream_so_that_it_does_not_look_whole(make_node: Any) -> None:

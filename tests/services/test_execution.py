@@ -16,6 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from loopsy.config import Config
+from loopsy.core.principals import LOCAL, PeerPrincipal
 from loopsy.errors import CommandDenied, CommandFailedToStart, InternalError, JobNotFound, TooManyJobs
 from loopsy.services.execution import Capture, Execution, Kept, inherited
 from loopsy.services.settings import Settings
@@ -40,7 +41,7 @@ async def execution(tmp_path: Path) -> AsyncIterator[Execution]:
 def run(execution: Execution, *words: str, **more: Any) -> Deferred[ExecuteResult]:
     command, *args = words
     request = ExecuteRequest(command=command, args=tuple(args), **more)
-    return Deferred.fromCoroutine(execution.run(request, "n1", Capture(1024)))
+    return Deferred.fromCoroutine(execution.run(request, LOCAL, "n1", Capture(1024)))
 
 
 @ensure_deferred
@@ -62,7 +63,7 @@ async def test_a_command_that_is_denied_or_cannot_start_leaves_no_job(execution:
     for words, error in ((("rm", "x"), CommandDenied), (("no-such-program",), CommandFailedToStart)):
         with pytest.raises(error):
             await run(execution, *words)
-    assert execution.jobs() == ()
+    assert execution.jobs(LOCAL) == ()
 
 
 @ensure_deferred
@@ -76,20 +77,23 @@ async def test_no_more_than_the_limit_run_and_a_cancelled_one_makes_room(executi
     jobs = [run(execution, "sleep", "60") for _ in range(2)]
     with pytest.raises(TooManyJobs):
         await run(execution, "true")
-    await until(lambda: all(info.pid for info in execution.jobs()))
-    execution.cancel(execution.jobs()[0].job_id)
+    await until(lambda: all(info.pid for info in execution.jobs(LOCAL)))
+    for_kai = PeerPrincipal(name="kai")
+    with pytest.raises(JobNotFound):
+        execution.cancel(execution.jobs(LOCAL)[0].job_id, for_kai)
+    execution.cancel(execution.jobs(LOCAL)[0].job_id, LOCAL)
     assert (await jobs[0]).reason == "cancelled"
     assert (await run(execution, "true")).exit_code == 0
     await execution.stopService()
-    assert (await jobs[1]).reason == "cancelled"
+    assert (await jobs[1]).reason == "stopped"
 
 
 @ensure_deferred
 async def test_a_job_cancelled_while_it_starts_is_ended_once_it_runs(execution: Execution) -> None:
     job = run(execution, "sleep", "60")
-    (info,) = execution.jobs()
+    (info,) = execution.jobs(LOCAL)
     assert info.pid is None
-    execution.cancel(info.job_id)
+    execution.cancel(info.job_id, LOCAL)
     assert (await job).reason == "cancelled"
 
 
@@ -98,7 +102,7 @@ async def test_stopping_ends_jobs_that_are_just_starting_and_takes_no_more(execu
     started = time.monotonic()
     job = run(execution, "sleep", "60")
     await execution.stopService()
-    assert (await job).reason == "cancelled"
+    assert (await job).reason == "stopped"
     assert time.monotonic() - started < 30
     with pytest.raises(InternalError, match="stopping"):
         await run(execution, "true")
@@ -115,7 +119,7 @@ async def test_stopping_does_not_wait_for_a_job_that_never_started(execution: Ex
 @ensure_deferred
 async def test_an_unknown_job_cannot_be_cancelled_but_may_be_over(execution: Execution) -> None:
     with pytest.raises(JobNotFound):
-        execution.cancel("x")
+        execution.cancel("x", LOCAL)
     execution.cancel_if_running("x")
 
 
