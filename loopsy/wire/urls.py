@@ -72,6 +72,16 @@ TAKE = f"{BASE}/messages/take"
 DELIVER = f"{BASE}/messages/deliver"
 RECEIPTS = f"{BASE}/messages/receipts"
 
+TASKS = f"{BASE}/ai-tasks"
+TASK = f"{BASE}/ai-tasks/<task_id>"
+TASK_EVENTS = f"{BASE}/ai-tasks/<task_id>/events"
+TASK_STREAM = f"{BASE}/ai-tasks/<task_id>/stream"
+TASK_APPROVE = f"{BASE}/ai-tasks/<task_id>/approve"
+TASK_RESUME = f"{BASE}/ai-tasks/<task_id>/resume"
+TASK_PATCH = f"{BASE}/ai-tasks/<task_id>/patch"
+TASK_APPROVALS = f"{BASE}/ai-tasks/approvals"
+TASK_RULES = f"{BASE}/ai-tasks/rules"
+
 
 def fill(rule: str, **parameters: str) -> str:
     """The address that a rule has for these parameters, each percent-encoded whole."""
