@@ -334,6 +334,12 @@ class BodyTooSlow(InvalidRequest):
     status = 408
 
 
+class HeadTooSlow(InvalidRequest):
+    """The request's head did not come within 15 seconds."""
+
+    status = 408
+
+
 class RangeUnsatisfiable(InvalidRequest):
     """The range lies behind the end of the file."""
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
 
-from loopsy.errors import HeadersTooLarge
+from loopsy.errors import HeadersTooLarge, HeadTooSlow, LoopsyError
 from loopsy.web.edge import Edge
-from loopsy.web.request import EdgeRequest
+from loopsy.web.request import REASONS, EdgeRequest
 from loopsy.wire import codec
 
 DRAIN_S = 1
 IDLE_S = 60
 """An idle connection is closed after this; PeerClient keeps its own for less."""
+
+
+HEAD_S = 15.0
+"""A head has at most 16 KiB: who takes longer for it (from the connection on, TLS included, or from its first byte on a
+kept one) holds the connection, and is cut however steadily it dribbles."""
 
 
 class Channel(http.HTTPChannel):
@@ -27,6 +32,7 @@ class Channel(http.HTTPChannel):
     site: Site
     _host: IAddress | None = None
     _bad = False
+    _head_deadline: IDelayedCall | None = None
 
     def getHost(self) -> IAddress:
         """Our end of the connection. Twisted's Request asks for each request, which is a system call each time."""
@@ -36,12 +42,15 @@ class Channel(http.HTTPChannel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """What isn't HTTP, or has a head of more than 16 KiB, is told so in the one shape of errors."""
+        self._refuse_head(HeadersTooLarge())
+
+    def _refuse_head(self, error: LoopsyError) -> None:
         if self._bad:
             return
-        body = codec.dump(HeadersTooLarge().body())
+        body = codec.dump(error.body())
         head = (
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
-            b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\n"
+            b"connection: close\r\ncontent-length: %d\r\n\r\n" % (error.status, REASONS[error.status], len(body))
         )
         transport: Any = self.transport
         transport.write(head + body)
@@ -56,8 +65,31 @@ class Channel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """After a bad head the rest is thrown away for a moment: closing at once would take the answer back."""
-        if not self._bad:
-            super().dataReceived(data)
+        if self._bad:
+            return
+        super().dataReceived(data)
+        if self._is_amid_head:
+            if self._head_deadline is None:
+                self._expect_head()
+        elif self._head_deadline is not None:
+            self._stop_deadline()
+
+    @property
+    def _is_amid_head(self) -> bool:
+        """Whether a head has begun to come and is not all here: not while its body comes or its answer is made."""
+        return bool(self.line_mode and not self._handlingRequest and (self._buffer or hasattr(self, "_command")))
+
+    def _expect_head(self) -> None:
+        self._head_deadline = self.callLater(HEAD_S, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_deadline = None
+        self._refuse_head(HeadTooSlow())
+
+    def _stop_deadline(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
 
     def abortConnection(self) -> None:
         """Close at once; what was not sent yet is lost."""
@@ -68,10 +100,12 @@ class Channel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """The site knows of it until it is gone."""
         super().connectionMade()
+        self._expect_head()
         self.site.channels.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Gone."""
+        self._stop_deadline()
         super().connectionLost(reason)
         self.site.closed(self)
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loopsy.testing.nodes import Node
+from loopsy.web.site import HEAD_S
 from tests.integration.conftest import until
 
 
@@ -117,6 +118,37 @@ def test_no_request_makes_an_internal_error(node: Node, method: str, path: str, 
 def test_the_log_holds_no_traceback_after_all_that(node: Node) -> None:
     assert "Traceback" not in node.log
     assert node.ask("GET", "/health").status == 200
+
+
+def test_heads_and_handshakes_that_dribble_are_cut_by_time(make_node: Callable[..., Node]) -> None:
+    """A byte each quarter of a second: a fresh connection, a kept one, and one that never ends its TLS handshake. All
+    are cut after about 15 s, while others are served."""
+    node = make_node(tls={"enabled": True}).start()
+    whole = b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    dribbles = {"fresh": b"GET /api/v1/he", "kept": b"GET /api/v1/he", "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"}
+    held = {name: socket.create_connection(("127.0.0.1", node.port), timeout=10) for name in dribbles}
+    held["kept"].sendall(whole)
+    assert held["kept"].recv(65536).startswith(b"HTTP/1.1 200")
+    started, took, answers = time.monotonic(), {}, {}
+    left = {name: iter(said + b"x" * 10_000) for name, said in dribbles.items()}
+    while len(took) < len(held) and time.monotonic() - started < 60:
+        for name in held.keys() - took.keys():
+            try:
+                held[name].sendall(bytes([next(left[name])]))
+                held[name].settimeout(0.01)
+                answers[name] = held[name].recv(65536)
+            except TimeoutError:
+                continue
+            except OSError:
+                answers.setdefault(name, b"")
+            took[name] = time.monotonic() - started
+        assert node.ask("GET", "/health").status == 200
+        time.sleep(0.25)
+    for sock in held.values():
+        sock.close()
+    assert took.keys() == held.keys()
+    assert all(HEAD_S - 1 < seconds < HEAD_S + 10 for seconds in took.values()), took
+    assert all(answers[name].startswith(b"HTTP/1.1 408 ") for name in ("fresh", "kept"))
 
 
 def test_one_address_can_not_use_up_the_connections(make_node: Callable[..., Node]) -> None:

@@ -1,10 +1,11 @@
-"""A body that is sent too slowly, or not to its end, on a clock of the test's own."""
+"""A head or body that is sent too slowly, or not to its end, on a clock of the test's own."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import execute
 from twisted.internet.error import ConnectionDone
@@ -14,6 +15,7 @@ from twisted.python.failure import Failure
 
 from loopsy.config import parse
 from loopsy.core.principals import AnyKey
+from loopsy.errors import HeadTooSlow
 from loopsy.services.intake import Intake
 from loopsy.services.settings import Settings
 from loopsy.store.layout import Layout
@@ -21,7 +23,7 @@ from loopsy.web.bodies import BodyStream
 from loopsy.web.edge import Edge
 from loopsy.web.request import BODY_S, DRAIN_S
 from loopsy.web.routes import Call, Raw, Routes, Table
-from loopsy.web.site import IDLE_S, Site
+from loopsy.web.site import HEAD_S, IDLE_S, Site
 from loopsy.wire.context import PutEntry
 
 KEY = "k" * 32
@@ -124,3 +126,54 @@ def test_a_small_body_of_a_refused_request_is_not_awaited_for_ever() -> None:
         made.dataReceived(b" ")
         clock.advance(1)
     assert transport.disconnected
+
+
+# -- heads ------------------------------------------------------------------------------------------------------------
+WHOLE = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", WHOLE], ids=["fresh", "kept"])
+def test_a_head_that_dribbles_is_answered_and_cut(before: bytes) -> None:
+    """However steadily, a byte a second."""
+    clock, lines = Clock(), Lines()
+    made, transport = channel(clock, lines)
+    if before:
+        made.dataReceived(before)
+        clock.advance(IDLE_S - 1)  # a kept connection may be idle for longer than a head may take
+        transport.clear()
+    head = iter(HEAD.encode())
+    for _ in range(int(HEAD_S)):
+        assert not transport.value()
+        made.dataReceived(bytes([next(head)]))
+        clock.advance(1)
+    answer, _, body = transport.value().partition(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(body)["error"]["message"] == HeadTooSlow().message
+    made.dataReceived(b"x")
+    clock.advance(IDLE_S)
+    assert transport.disconnecting or transport.disconnected
+    made.connectionLost(Failure(ConnectionDone()))
+    assert clock.getDelayedCalls() == []
+
+
+def test_who_says_nothing_after_connecting_is_cut_in_the_same_time() -> None:
+    clock, lines = Clock(), Lines()
+    _, transport = channel(clock, lines)
+    clock.advance(HEAD_S)
+    assert transport.value().startswith(b"HTTP/1.1 408 ")
+
+
+def test_only_the_head_counts_not_the_body_behind_it_nor_the_next_one() -> None:
+    clock, lines = Clock(), Lines()
+    made, transport = channel(clock, lines)
+    for _ in range(3):
+        half = len(HEAD) // 2
+        made.dataReceived(HEAD[:half].encode())
+        clock.advance(HEAD_S - 1)
+        made.dataReceived(f"{HEAD[half:]}Content-Length: 13\r\n\r\n{{".encode())
+        clock.advance(HEAD_S + 1)  # the body has a time of its own
+        made.dataReceived(b'"value":"x"}' + HEAD[:5].encode())
+        made.dataReceived(HEAD[5:].encode() + b'Content-Length: 13\r\n\r\n{"value":"y"}')
+    assert transport.value().count(b"HTTP/1.1 200 ") == 6
+    made.connectionLost(Failure(ConnectionDone()))
+    assert clock.getDelayedCalls() == []
