@@ -1,4 +1,4 @@
-"""AI tasks: what is asked for, what is shown, and the events of all agents in one vocabulary (docs/protocol/tasks.md)."""
+"""AI tasks: what is asked for and shown, and the events of all agents in one vocabulary (docs/protocol/tasks.md)."""
 
 from __future__ import annotations
 
