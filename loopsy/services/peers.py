@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -15,14 +17,18 @@ from loopsy.client.pins import normal
 from loopsy.core import peers as rules
 from loopsy.core.peers import Book, Record
 from loopsy.core.principals import PeerPrincipal, Principal
-from loopsy.errors import HandshakeFailed, InvalidRequest, LoopsyError
+from loopsy.errors import HandshakeFailed, InvalidRequest, LoopsyError, Unauthenticated
 from loopsy.services.clock import now_ms
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
 from loopsy.store import peers as table
+from loopsy.store.database import get_fact, set_fact
 from loopsy.wire.peers import OFFLINE, ONLINE, AddPeer, NodeIdentity, Peer
 from loopsy.wire.status import PeerCounts
 from loopsy.wire.trust import SCOPES
+
+FROM_CONFIG = "manual-peers"
+"""A fact: the endpoints that are in the book only because ``discovery.manualPeers`` names them, as JSON."""
 
 
 class Peers(Service):
@@ -45,6 +51,10 @@ class Peers(Service):
         """When a peer's key was last presented here, by name (ms since the epoch); the edge writes it."""
         self._introduced: set[str] = set()
         """Node ids that know us since this daemon started."""
+        self._claimed: dict[str, str] = {}
+        """By node id: the named peer that a nameless one, unproved, said it was."""
+        found = json.loads(get_fact(storage.reader, FROM_CONFIG) or "[]")
+        self._from_config: set[tuple[str, int]] = {(address, port) for address, port in found}
         settings.when_changed(self._take_up_config)
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -65,10 +75,16 @@ class Peers(Service):
 
     def _take_up_config(self) -> None:
         self.client.forget_others({normal(pin) for pin in self._settings.config.tls.pinned_certs.values()})
-        for peer in self._settings.config.discovery.manual_peers:
+        configured = self._settings.config.discovery.manual_peers
+        before = set(self._from_config)
+        for endpoint in before - {(peer.address, peer.port) for peer in configured}:
+            self._drop(endpoint)
+        for peer in configured:
             known = self._book.at(peer.address, peer.port)
             if known is None and peer.hostname is not None:
                 known = self._book.named(peer.hostname)
+            if known is None:
+                self._from_config.add((peer.address, peer.port))
             record = known or rules.manual(peer.address, peer.port, peer.hostname, None)
             record = evolve(
                 record, address=peer.address, port=peer.port, manually_added=True, name=peer.hostname or record.name
@@ -76,6 +92,19 @@ class Peers(Service):
             if record != known:
                 self._file(record)
                 self._schedule(record, 0.0)
+        if self._from_config != before:
+            text = json.dumps(sorted(self._from_config))
+            self._logged(self._storage.write(partial(set_fact, name=FROM_CONFIG, value=text)))
+
+    def _drop(self, endpoint: tuple[str, int]) -> None:
+        """The config no longer names a peer: it leaves the book, unless we have a key or pin for it."""
+        record = self._book.at(*endpoint)
+        auth, pins = self._settings.config.auth, self._settings.config.tls.pinned_certs
+        if record is not None and record.name in {*auth.allowed_keys, *auth.peer_keys, *pins}:
+            return  # it is looked at again when its keys go
+        self._from_config.discard(endpoint)
+        if record is not None:
+            self._logged(self._strike(record))
 
     # -- the book ---------------------------------------------------------------------------------------------------
     def resolve(self, word: str) -> Record:
@@ -91,6 +120,23 @@ class Peers(Service):
         key = rules.key_for(record, self._book, auth.peer_keys, auth.allowed_keys, pins)
         pin = pins.get(record.name) if record.name else None
         return Target(record.address, record.port, key, record.label, None if pin is None else normal(pin))
+
+    def keyed(self, record: Record) -> Target:
+        """The same, for requests that need the key.
+
+        :raises Unauthenticated: there is none.
+        """
+        target = self.target(record)
+        if target.key is not None:
+            return target
+        claimed = self._claimed.get(record.node_id)
+        if claimed is None:
+            hint = "pair with it: loopsy pair (or, by hand, loopsy connect)"
+            raise Unauthenticated(f"there is no key for {record.label}", hint=hint)
+        raise Unauthenticated(
+            f"{record.label} says that it is {claimed}, and nothing proves it, so it does not get {claimed}'s key",
+            hint=f"if it is: loopsy peers add {record.address}:{record.port} --name {claimed}",
+        )
 
     def list(self) -> tuple[Peer, ...]:
         """Everyone, as the wire shows them."""
@@ -138,10 +184,13 @@ class Peers(Service):
         :raises PeerNotFound:
         """
         record = self._book.resolve(word)
+        await self._strike(record)
+        return record
+
+    def _strike(self, record: Record) -> Deferred[Any]:
         self._book.remove(record.node_id)
         self._forget(record.node_id)
-        await self._storage.write(lambda db: table.delete(db, record.node_id))
-        return record
+        return self._storage.write(partial(table.delete, node_id=record.node_id))
 
     async def met(self, identity: NodeIdentity, address: str, principal: Principal) -> NodeIdentity:
         """A caller introduces itself. Its name is its key's; the address is the connection's.
@@ -179,7 +228,9 @@ class Peers(Service):
                 table.delete(db, node_id)
             table.put(db, record)
 
-        done = self._storage.write(store)
+        return self._logged(self._storage.write(store))
+
+    def _logged(self, done: Deferred[Any]) -> Deferred[Any]:
         done.addErrback(self._not_stored)
         return done
 
@@ -192,6 +243,7 @@ class Peers(Service):
         if call is not None:
             call.cancel()
         self._introduced.discard(node_id)
+        self._claimed.pop(node_id, None)
 
     # -- the prober -------------------------------------------------------------------------------------------------
     def _schedule(self, record: Record, wait: float) -> None:
@@ -244,11 +296,14 @@ class Peers(Service):
         return await self._introduce(record, target)
 
     def _known_already(self, record: Record, known: Record) -> Record:
-        """A manual peer says that it is one with a name: it is that one if the user gave it no other name."""
-        if record.name is None:
-            moved = known.status != ONLINE
-            return evolve(known, address=record.address, port=record.port, manually_added=True) if moved else known
-        self.log.warn("{label} says that it is {known}", label=record.label, known=known.label)
+        """A manual peer says that it is one with a name, and shows no key. While that one answers at its own address, a
+        nameless one is taken for its second address, which nothing is sent to. Else it may be anybody: the named peer
+        stays where it was, and its key goes to no other address than the user, or the holder of its key, told."""
+        if record.name is None and known.status == ONLINE:
+            return known
+        if self._claimed.get(record.node_id) != known.label:
+            self._claimed[record.node_id] = known.label
+            self.log.warn("{label} says that it is {known}", label=record.label, known=known.label)
         return rules.missed(record)
 
     async def _introduce(self, record: Record, target: Target) -> Record:

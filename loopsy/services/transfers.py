@@ -17,7 +17,7 @@ from loopsy.client.files import PeerFiles
 from loopsy.client.peer import Target
 from loopsy.core import transfers as rules
 from loopsy.core.transfers import Running, TransferTable
-from loopsy.errors import InternalError, InvalidRequest, LoopsyError, Unauthenticated
+from loopsy.errors import InternalError, InvalidRequest, LoopsyError
 from loopsy.services.clock import now_ms
 from loopsy.services.peers import Peers
 from loopsy.services.pulling import pull
@@ -98,13 +98,7 @@ class Transfers(Service):
         config = self._settings.config
         if peer in OURSELVES:
             return Target("127.0.0.1", config.server.port, config.auth.api_key, "this machine")
-        target = self._peers.target(self._peers.resolve(peer))
-        if target.key is None:
-            raise Unauthenticated(
-                f"there is no key for {target.label}",
-                hint=f"put it into config.yaml under auth.peerKeys.{target.label} and run: loopsy reload",
-            )
-        return target
+        return self._peers.keyed(self._peers.resolve(peer))
 
     def _begin(self, running: Running, target: Target) -> None:
         transfer_id = running.transfer_id

@@ -10,7 +10,7 @@ import json
 import shlex
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -24,7 +24,7 @@ from loopsy.client.bodies import BytesBody
 from loopsy.client.peer import Target, cut
 from loopsy.core.peers import Record
 from loopsy.core.principals import LocalOnly
-from loopsy.errors import Forbidden, LoopsyError, PeerNotFound, PeerOffline, Unauthenticated
+from loopsy.errors import Forbidden, LoopsyError, PeerNotFound, PeerOffline
 from loopsy.services.daemon import Daemon
 from loopsy.web.bodies import BodyStream
 from loopsy.web.execution import JOB_ID, NOTED
@@ -79,15 +79,9 @@ class GatewayArea:
             if key is None:
                 raise
             return None, at_address(peer, key)
-        target = self.daemon.peers.target(record)
         if key is not None:
-            target = Target(target.address, target.port, key, target.label)
-        if target.key is None:
-            raise Unauthenticated(
-                f"there is no key for {record.label}",
-                hint="pair with it: loopsy pair (or, by hand, loopsy connect)",
-            )
-        return record, target
+            return record, evolve(self.daemon.peers.target(record), key=key)
+        return record, self.daemon.peers.keyed(record)
 
 
 def at_address(text: str, key: str) -> Target:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_twisted
 from attrs import define, evolve
 from twisted.internet import reactor
@@ -14,7 +15,7 @@ from twisted.internet.task import Clock
 from loopsy.client.peer import PeerClient, Target
 from loopsy.config import Auth, Config, Discovery, ManualPeer
 from loopsy.core.peers import FAILURES, INTERVAL_S, LONGEST_WAIT_S
-from loopsy.errors import PeerUnreachable
+from loopsy.errors import PeerUnreachable, Unauthenticated
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
@@ -125,6 +126,34 @@ def test_ambiguous_beginnings_and_near_names(make_node: Any) -> None:
         assert part in several.stderr
     near = node.run("exec", "kay", "true")
     assert (near.returncode, near.stderr) == (255, b"loopsy: no peer is called 'kay'\n  did you mean kai?\n")
+
+
+def test_peers_that_the_config_no_longer_names_leave_the_book_but_for_those_with_keys(make_node: Any) -> None:
+    node = make_node()
+
+    def configure(*ports: int, keys: bool = True, **more: Any) -> None:
+        peers = [{"address": "127.0.0.1", "port": port, **({"hostname": "kai"} if port == 7 else {})} for port in ports]
+        auth = {"apiKey": node.key, "peerKeys": {"kai": KAI, "mia": MIA} if keys else {}}
+        node.write_config(auth=auth, discovery={"enabled": False, "manualPeers": peers})
+
+    configure(7, 8, 9)
+    node.start()
+    node.run("peers", "add", "127.0.0.1:10", check=True)
+    ports = lambda: sorted(p["port"] for p in node.ask("GET", "/peers").body["peers"])  # noqa: E731
+    assert ports() == [7, 8, 9, 10]
+    configure(9, 10)
+    assert node.ask("POST", "/reload").status == 200
+    assert ports() == [7, 9, 10]  # kai has a key
+    node.stop()
+    configure()
+    node.start()
+    assert ports() == [7, 10]  # 10 was added by hand
+    configure(keys=False)
+    assert node.ask("POST", "/reload").status == 200
+    assert ports() == [10]
+    node.kill()
+    node.start()
+    assert ports() == [10]
 
 
 # -- the prober -------------------------------------------------------------------------------------------------------
@@ -249,7 +278,8 @@ async def test_a_machine_that_says_it_is_a_named_peer_does_not_take_its_place(pr
 
 
 @pytest_twisted.ensureDeferred
-async def test_another_address_of_a_known_peer_makes_no_second_entry_and_is_where_it_went(probing: Probing) -> None:
+async def test_a_nameless_address_that_claims_a_named_peers_node_id_never_gets_its_key(probing: Probing) -> None:
+    """While that peer answers it makes no second entry; while it is away it may be anybody, until the user names it."""
     probing.machines.there.update({7: REAL, 8: evolve(REAL, port=8)})
     probing.clock.advance(0)
     await probing.peers.add(AddPeer(address="127.0.0.1", port=8))
@@ -258,5 +288,16 @@ async def test_another_address_of_a_known_peer_makes_no_second_entry_and_is_wher
     del probing.machines.there[7]
     probing.clock.pump([INTERVAL_S] * FAILURES)
     await probing.peers.add(AddPeer(address="127.0.0.1", port=8))
-    probing.clock.pump([0.0, 0.0])
+    probing.machines.asked.clear()
+    probing.clock.pump([0.0, INTERVAL_S])
+    assert ("handshake", 8) not in probing.machines.asked
+    assert sorted((p.name or "", p.port) for p in probing.peers.list()) == [("", 8), ("kai", 7)]
+    impostor = probing.peers.resolve("127.0.0.1:8")
+    assert probing.peers.target(impostor).key is None
+    with pytest.raises(Unauthenticated, match="says that it is kai, and nothing proves it") as caught:
+        probing.peers.keyed(impostor)
+    assert caught.value.hint == "if it is: loopsy peers add 127.0.0.1:8 --name kai"
+    await probing.peers.add(AddPeer(address="127.0.0.1", port=8, hostname="kai"))
+    probing.clock.pump([0.0, INTERVAL_S])
     assert [(p.name, p.port, p.node_id) for p in probing.peers.list()] == [("kai", 8, "real")]
+    assert probing.peers.keyed(probing.peers.resolve("kai")).key == KAI

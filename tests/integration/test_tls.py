@@ -125,6 +125,7 @@ def test_a_pinned_peer_is_never_asked_in_plain(secure: tuple[Node, Node]) -> Non
     threading.Thread(target=serve, daemon=True).start()
     answer = a.ask("GET", "/peers/bravo/status")
     refused(answer, 502, 2003)
+    refused(a.ask("GET", "/peers/bravo/status", headers={"x-loopsy-peer-key": "5e" * 32}), 502, 2003)
     assert heard
     assert all(data[:1] == b"\x16" for data in heard)
     listening.close()
