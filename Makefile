@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-tools check unit bench bench-tools dist clean
+.PHONY: demo test test-tools test-agents check unit bench bench-tools dist clean
 .DEFAULT_GOAL := check
 
 $(READY): setup.cfg pyproject.toml loopsy/_version.py
@@ -23,12 +23,17 @@ check: $(READY) ## lint, types, import contracts, unit tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest --ignore tests/integration
 
-test: test-tools check ## all of it, with the real daemon and the real command
+test: test-tools test-agents check ## all of it, with the real daemon and the real command
 	$(BIN)/pytest tests/integration
 
 test-tools: # hosts on a LAN of the tests' own, and the shells that completion is for; what is missing is skipped, and says so
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v ip && command -v zsh && command -v fish; } >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iproute2 zsh fish >/dev/null; fi
+
+test-agents: $(READY) # the real agent CLIs, into a cache folder outside of the project; what can't be had is skipped, and says so
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v npm >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs npm >/dev/null; fi
+	@$(BIN)/python -m loopsy.testing.agents
 
 unit: $(READY)
 	$(BIN)/pytest --ignore tests/integration

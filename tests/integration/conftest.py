@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loopsy.testing.agents import RealAgent, Unavailable, real_agent
+from loopsy.testing.model_api import ModelApi, Scenario
 from loopsy.testing.nodes import Node, keyed_pair
 from tests.integration.machine import Machine
 
 PATIENCE_S = 60.0
 """No condition takes a tenth of this; it is here so that a hanging test ends."""
+
+MakeAgent = Callable[..., tuple[RealAgent, ModelApi]]
 
 
 def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
@@ -77,3 +82,19 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     made = Machine.at(tmp_path / "home")
     yield made
     made.end()
+
+
+@pytest.fixture
+def make_agent() -> Iterator[MakeAgent]:
+    """Makes a real agent CLI (claude, codex or gemini) and the model API that plays the scenarios for it; a test whose
+    agent can't be had is skipped, and says why."""
+    with ExitStack() as stack:
+
+        def make(name: str, *scenarios: Scenario) -> tuple[RealAgent, ModelApi]:
+            api = stack.enter_context(ModelApi(*scenarios))
+            try:
+                return stack.enter_context(real_agent(name, api.url)), api
+            except Unavailable as why:
+                pytest.skip(str(why))
+
+        yield make
