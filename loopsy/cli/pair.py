@@ -168,12 +168,24 @@ def _compare(args: argparse.Namespace, daemon: LocalDaemon, status: Status) -> i
         args,
         status,
         f"\nthe number here:  {_spaced(number)}\n\n"
-        f"compare it with the one on {clean(peer['hostname'])} ({clean(peer['address'])})",
+        f"compare it with the one on {clean(peer['hostname'])} ({clean(peer['address'])})" + _replaced(peer),
     )
     answer = _answer(args, daemon, number)
     if answer is not None:
         _say(args, daemon, answer)
     return _end(args, _follow(daemon, ("comparing", "confirmed", "finishing"), None))
+
+
+def _replaced(peer: dict[str, Any]) -> str:
+    """What is lost by going on."""
+    if not peer.get("replaces"):
+        return ""
+    since = (
+        time.strftime(" (since %Y-%m-%d %H:%M)", time.localtime(peer["pairedAt"] / 1000))
+        if peer.get("pairedAt")
+        else ""
+    )
+    return f"\nyou are already paired with {clean(peer['replaces'])}{since}; going on replaces its keys"
 
 
 def _say(args: argparse.Namespace, daemon: LocalDaemon, number: str) -> None:

@@ -27,7 +27,7 @@ from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.settling import Settling
 from loopsy.services.storage import Storage
-from loopsy.wire.pairing import ConfirmPairing, Invitation, JoinPairing, PairStatus
+from loopsy.wire.pairing import COMPARING, CONFIRMED, ConfirmPairing, Invitation, JoinPairing, PairPeer, PairStatus
 from loopsy.wire.peers import NodeIdentity
 
 
@@ -162,9 +162,18 @@ class Pairing(Service):
         if self._session is None:
             return PairStatus()
         status = self._session.status()
+        if status.peer is not None and status.state in (COMPARING, CONFIRMED):
+            status = evolve(status, peer=self._as_known(status.peer))
         if isinstance(self._session, InviterSession):
             return evolve(status, expires_at=self._invited_until, addresses=self._addresses)
         return status
+
+    def _as_known(self, peer: PairPeer) -> PairPeer:
+        """With the pair that would be replaced. A node id proves nothing: who claims another's is told of here."""
+        auth = self._settings.config.auth
+        keyed = {*auth.allowed_keys, *auth.peer_keys}
+        known = [record for record in self._peers.list() if record.node_id == peer.node_id and record.name in keyed]
+        return evolve(peer, replaces=known[0].name, paired_at=known[0].pinned_at) if known else peer
 
     # -- the other daemon -------------------------------------------------------------------------------------------
     async def initiate(self, data: bytes, address: str) -> bytes:
@@ -215,8 +224,6 @@ class Pairing(Service):
         known = {peer.name: peer.node_id for peer in self._peers.list() if peer.name is not None}
         keyed = {*config.auth.allowed_keys, *config.auth.peer_keys, *config.tls.pinned_certs}
         name = rules.name_for(node.node_id, node.hostname, known, keyed)
-        await self._trust.keep(
-            name=name, node=node, address=address, their_key=their_key, our_key=our_key, pin=pin
-        )
+        await self._trust.keep(name=name, node=node, address=address, their_key=their_key, our_key=our_key, pin=pin)
         self.log.info("paired with {name} ({node}) at {address}", name=name, node=node.node_id, address=address)
         return name

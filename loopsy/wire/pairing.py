@@ -93,6 +93,10 @@ class PairPeer:
     fingerprint: str | None = None
     name: str | None = None
     """What we call it, once it is paired."""
+    replaces: str | None = None
+    """While numbers are compared: what the peer of this node id is called whose keys here are then replaced."""
+    paired_at: int | None = None
+    """Since when that one is paired, ms since the epoch, where it is known."""
 
 
 @frozen(kw_only=True)

@@ -270,6 +270,37 @@ def test_one_session_at_a_time_and_another_after_it(two: tuple[Node, Node]) -> N
     both_work(a, b)
 
 
+def test_pairing_again_says_on_both_screens_whose_keys_it_replaces(two: tuple[Node, Node]) -> None:
+    a, b = two
+    pair_up(a, b)
+    before = auth(a)
+    leo, mia = Person(a, "pair"), Person(b, "pair", f"127.0.0.1:{a.port}")
+    mia.sees("shown there: ")
+    mia.types(leo.sees(CODE_SHOWN))
+    day = time.strftime("%Y-%m-%d")
+    for person, name in ((leo, "bravo"), (mia, "alfa")):
+        warned = person.sees(rf"paired with {name} \(since (\S+) \d\d:\d\d\); going on replaces its keys\r\n.*\[y/n\]")
+        assert warned == day
+    assert a.ask("GET", "/pair/status").body["peer"]["replaces"] == "bravo"
+    leo.types("n")
+    assert (leo.ends(), mia.ends()) == (1, 1)
+    assert auth(a) == before
+    both_work(a, b)
+
+
+def test_who_claims_the_node_id_of_a_paired_machine_is_told_of(two: tuple[Node, Node], make_node: Any) -> None:
+    """Eve knows the code, calls herself otherwise, and says that she has bravo's node id: alfa says whose keys go."""
+    a, b = two
+    pair_up(a, b)
+    eve = make_node("eve")
+    eve.layout.node_id.write_text(b.layout.node_id.read_text())
+    eve.start()
+    met(a, eve, a.port)
+    peer = a.ask("GET", "/pair/status").body["peer"]
+    assert (peer["hostname"], peer["replaces"]) == ("eve", "bravo")
+    assert "replaces" not in eve.ask("GET", "/pair/status").body["peer"]
+
+
 def test_a_second_machine_of_the_same_name_gets_another(two: tuple[Node, Node], make_node: Any, tmp_path: Any) -> None:
     a, b = two
     pair_up(a, b)
