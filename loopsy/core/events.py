@@ -1,33 +1,39 @@
 """What changed on this machine, numbered, and the recent ones held for whoever comes back.
 
-The protocol is docs/protocol/events.md.
+The protocol is docs/protocol/events.md. Readers have a place in what is held, not queues of their own: however many
+are slow, each event is in memory once.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
 
 from attrs import frozen
 
-from loopsy.core.principals import Scope
+from loopsy.core.principals import Local, PeerPrincipal, Principal, Scope
+from loopsy.wire import sse
 
 HELD = 1000
 """Events kept for clients that come back: minutes of a busy machine; who was away longer reads the state anew."""
 HELD_BYTES = 4 * 1024 * 1024
-"""… and no more than this of memory, as encoded data."""
+"""… and no more than this of memory."""
+LAG_BYTES = 1024 * 1024
+"""A reader that is further behind than this is cut: it comes back and goes on, or reads the state anew."""
+STREAMS = 64
+"""Open streams of one caller: some windows, agents and watchers each; more are a mistake."""
+HELLO, RESET = "hello", "reset"
 
 
 @frozen(kw_only=True)
 class Event:
-    """One change. ``data`` is its thing, as JSON text."""
+    """One change."""
 
     number: int
     kind: str
-    at: int
-    """ms since the epoch."""
-    data: str
+    frame: bytes
+    """As it goes over the wire."""
     scope: Scope | None = None
     """Peers with this scope may see it; None: the own key only."""
     owner: str | None = None
@@ -49,13 +55,14 @@ class Recent:
         self._number = 0
 
     def add(self, kind: str, at: int, data: str, scope: Scope | None = None, owner: str | None = None) -> Event:
-        """Number an event and hold it; the oldest go."""
+        """Number an event (``at``: ms since the epoch, ``data``: its thing as JSON text) and hold it; the oldest go."""
         self._number += 1
-        event = Event(number=self._number, kind=kind, at=at, data=data, scope=scope, owner=owner)
+        frame = sse.frame(f'{{"type":"{kind}","at":{at},"data":{data}}}', self.event_id(self._number))
+        event = Event(number=self._number, kind=kind, frame=frame, scope=scope, owner=owner)
         self._held.append(event)
-        self._bytes += len(data)
+        self._bytes += len(frame)
         while len(self._held) > HELD or self._bytes > HELD_BYTES:
-            self._bytes -= len(self._held.popleft().data)
+            self._bytes -= len(self._held.popleft().frame)
         return event
 
     def event_id(self, number: int) -> str:
@@ -68,8 +75,12 @@ class Recent:
         if epoch != str(self.epoch) or not number.isascii() or not number.isdigit() or len(number) > 18:
             return None
         seen = int(number)
-        first = self._held[0].number if self._held else self._number + 1
-        return seen if first - 1 <= seen <= self._number else None
+        return seen if self.first - 1 <= seen <= self._number else None
+
+    @property
+    def first(self) -> int:
+        """The number of the oldest that is held; of the next one, where none is."""
+        return self._held[0].number if self._held else self._number + 1
 
     @property
     def last(self) -> int:
@@ -77,26 +88,31 @@ class Recent:
         return self._number
 
     def after(self, number: int) -> Iterator[Event]:
-        """Those after ``number``, in order."""
-        return (event for event in tuple(self._held) if event.number > number)
+        """Those held after ``number``, in order. No event may be added meanwhile."""
+        return islice(self._held, max(0, number + 1 - self.first), None)
 
 
-def may_see(event: Event, name: str | None, scopes: frozenset[Scope]) -> bool:
-    """Whether a peer (None: the own key) may see an event."""
-    if name is None:
-        return True
-    return event.scope in scopes and event.owner in (None, name)
+@frozen
+class Wish:
+    """What a reader asked for: areas or whole types; nothing means all."""
+
+    types: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, text: str | None) -> Wish:
+        """``message,job.ended``, as in ``?types=``."""
+        return cls(frozenset(word for part in (text or "").split(",") if (word := part.strip())))
+
+    def has(self, event: Event) -> bool:
+        """Whether an event is among it."""
+        return not self.types or event.area in self.types or event.kind in self.types
 
 
-def wanted(event: Event, types: frozenset[str]) -> bool:
-    """Whether a client asked for it; with no types it asked for all."""
-    return not types or event.area in types or event.kind in types
-
-
-def on_the_wire(event: Event) -> str:
-    """Its JSON: ``{"type", "at", "data"}``."""
-    return f'{{"type":"{event.kind}","at":{event.at},"data":{event.data}}}'
-
-
-HELLO: Mapping[str, Any] = {"type": "hello"}
-RESET: Mapping[str, Any] = {"type": "reset"}
+def may_see(event: Event, principal: Principal) -> bool:
+    """Whether a caller may know of an event."""
+    match principal:
+        case Local():
+            return True
+        case PeerPrincipal(name=name, scopes=scopes):
+            return event.scope in scopes and event.owner in (None, name)
+    return False

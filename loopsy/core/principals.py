@@ -102,6 +102,12 @@ def check(principal: Principal, access: Access) -> None:
             raise Forbidden(f"peer {name} may not use {scope.value} here")
 
 
+def scopes_of(auth: Auth, name: str) -> frozenset[Scope]:
+    """What a peer may use: all, unless ``auth.scopes`` says less."""
+    words = auth.scopes.get(name)
+    return ALL_SCOPES if words is None else frozenset(map(Scope, words))
+
+
 # -- keys -------------------------------------------------------------------------------------------------------------
 @frozen
 class Keyring:
@@ -115,9 +121,7 @@ class Keyring:
         """The keyring of a config's ``auth`` section; ``pending`` holds keys that wait for their first use, by name."""
 
         def principal(name: str, is_pending: bool) -> PeerPrincipal:
-            words = auth.scopes.get(name)
-            scopes = ALL_SCOPES if words is None else frozenset(map(Scope, words))
-            return PeerPrincipal(name=name, scopes=scopes, is_pending=is_pending)
+            return PeerPrincipal(name=name, scopes=scopes_of(auth, name), is_pending=is_pending)
 
         known = [(key.encode(), principal(name, False)) for name, key in auth.allowed_keys.items()]
         waiting = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from attrs import has
 from twisted.application.service import Service
+from twisted.logger import Logger
 
 from loopsy.core.events import Event, Recent
 from loopsy.core.principals import Scope
@@ -21,6 +20,7 @@ class Events(Service):
     """Publishes what changed. Never blocks and never fails: a listener that can't take more must let go itself."""
 
     name = "events"
+    log = Logger()
 
     def __init__(self) -> None:
         self.recent = Recent(now_ms())
@@ -33,7 +33,10 @@ class Events(Service):
         """
         event = self.recent.add(kind, now_ms(), as_json(thing), scope, owner)
         for listener in tuple(self._listeners):
-            listener(event)
+            try:
+                listener(event)
+            except Exception:
+                self.log.failure("a reader could not be told of {kind}", kind=kind)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with each event from now on, in order; call the answer to stop that."""
@@ -42,8 +45,5 @@ class Events(Service):
 
 
 def as_json(thing: Any) -> str:
-    """The JSON text of a wire type or a mapping."""
-    if has(type(thing)):
-        return codec.dump(thing).decode()
-    assert isinstance(thing, Mapping)
-    return json.dumps(thing, ensure_ascii=False, separators=(",", ":"))
+    """The JSON text of a wire type, or of a mapping of plain values and wire types."""
+    return codec.encode(codec.plain_value(thing))

@@ -14,6 +14,7 @@ from loopsy.config import ContextLimits
 from loopsy.services.daemon import Daemon
 from loopsy.web.context import ContextArea
 from loopsy.web.edge import Edge
+from loopsy.web.events import EventsArea
 from loopsy.web.execution import ExecutionArea
 from loopsy.web.gateway import GatewayArea
 from loopsy.web.oneport import OnePort
@@ -39,6 +40,7 @@ def table(daemon: Daemon) -> Table:
     areas: list[Area] = [
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
         TransferArea(daemon), UploadsArea(daemon), TransfersArea(daemon), TrustArea(daemon), PairingArea(daemon),
+        EventsArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
 

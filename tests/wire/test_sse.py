@@ -27,8 +27,10 @@ def decoded(pieces: list[bytes]) -> list[str]:
 
 @given(EVENTS, st.data())
 def test_events_come_back_whatever_the_pieces(events: list[dict[str, Any]], data: st.DataObject) -> None:
-    stream = b"".join(sse.encode(event, at) for at, event in enumerate(events))
-    assert [json.loads(text) for text in decoded(data.draw(cut(stream)))] == events
+    stream = b"".join(sse.encode(event, f"7.{at}") for at, event in enumerate(events))
+    decoder = sse.Decoder()
+    told = [(json.loads(t), decoder.last_id) for piece in data.draw(cut(stream)) for t in decoder.feed(piece)]
+    assert told == [(event, f"7.{at}") for at, event in enumerate(events)]
 
 
 @given(TOKENS, st.data())
@@ -55,3 +57,20 @@ def test_an_event_that_never_ends_is_refused_in_bounded_memory(endless: bytes) -
 def test_many_small_events_are_no_large_one() -> None:
     decoder = sse.Decoder(limit=100)
     assert sum(len(list(decoder.feed(b"data: 12345\n\n"))) for _ in range(500)) == 500
+
+
+def test_a_sign_of_life_is_no_event_but_moves_the_readers_place() -> None:
+    decoder = sse.Decoder()
+    assert list(decoder.feed(sse.frame("1", "7.1") + sse.still_there("7.9"))) == ["1"]
+    assert decoder.last_id == "7.9"
+
+
+def test_the_id_of_an_event_that_is_not_whole_does_not_count() -> None:
+    decoder = sse.Decoder()
+    assert list(decoder.feed(sse.frame("1", "7.1") + b"id: 7.2\ndata: half")) == ["1"]
+    assert decoder.last_id == "7.1"
+
+
+def test_half_a_character_becomes_its_escape() -> None:
+    (text,) = decoded([sse.encode({"name": "a\udc80b"})])
+    assert json.loads(text) == {"name": "a\udc80b"}
