@@ -7,14 +7,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from loopsy.cli import arguments
 from loopsy.cli.render import clean
-from loopsy.client.http1 import Response
 from loopsy.client.local import LocalDaemon
+from loopsy.client.output import ACCEPT, CommandOutput
 from loopsy.errors import ConnectionBroken, JobNotFound, LoopsyError, UsageError, from_wire
 from loopsy.wire import frames, urls
 
@@ -30,11 +29,7 @@ CANCEL_S = 5.0
 """How long a cancel may take before the connection is just closed, which ends the job too."""
 VALUED = ("--timeout", "--cwd", "--env", "--key", "--data-dir")
 """Options that take the next word."""
-ACCEPT = f"{frames.CONTENT_TYPE}, text/event-stream"
 PEER_KEY = "X-Loopsy-Peer-Key"
-
-Part = tuple[int, bytes | memoryview]
-"""A frame's kind and (some of) its payload."""
 
 
 def fill(parser: arguments.Parser, name: str) -> None:
@@ -150,16 +145,9 @@ def detach(daemon: LocalDaemon, peer: str | None, body: dict[str, Any], headers:
     path = urls.on_peer(urls.EXECUTE_STREAM, peer)
     asked = {**body, "detach": True, "encoding": "base64"}
     with daemon.stream("POST", path, asked, {"Accept": ACCEPT, **headers}) as response:
-        job_id = response.headers.get("x-loopsy-job-id") or _job_id_in_events(response)
+        job_id = CommandOutput(response).wait_for_job_id()
     print(json.dumps({"jobId": job_id}) if as_json else clean(job_id))
     return 0
-
-
-def _job_id_in_events(response: Response) -> str:
-    """An older node names the job in each event instead."""
-    if not _is_events(response):
-        return ""
-    return next((str(event["jobId"]) for event in _json_events(response) if "jobId" in event), "")
 
 
 def collect(daemon: LocalDaemon, peer: str | None, body: dict[str, Any], headers: dict[str, str]) -> int:
@@ -179,7 +167,7 @@ class RemoteRun:
         self._peer = peer
         self._label = label
         self._timeout_ms = timeout_ms
-        self._job_id = ""
+        self._output: CommandOutput | None = None
         self._interrupted_by = 0
 
     def follow(self, body: dict[str, Any], headers: dict[str, str]) -> int:
@@ -192,17 +180,17 @@ class RemoteRun:
         try:
             asked = {**body, "encoding": "base64"}
             with self._daemon.stream("POST", path, asked, {"Accept": ACCEPT, **headers}) as response:
-                self._job_id = response.headers.get("x-loopsy-job-id", "")
-                return self._pass_on(response)
+                self._output = CommandOutput(response)
+                return self._pass_on(self._output)
         except BrokenPipeError:
             return PIPE_CLOSED
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _pass_on(self, response: Response) -> int:
+    def _pass_on(self, output: CommandOutput) -> int:
         try:
-            for kind, payload in self._parts(response):
+            for kind, payload in output.parts():
                 if kind == frames.OUT:
                     write_all(1, payload)
                 elif kind == frames.ERR:
@@ -212,19 +200,6 @@ class RemoteRun:
         except (ConnectionBroken, ValueError):
             pass  # cut, or not frames: either way there is no end to report
         raise self._lost()
-
-    def _parts(self, response: Response) -> Iterator[Part]:
-        if _is_events(response):
-            yield from self._event_parts(response)
-            return
-        decoder = frames.Decoder()
-        for piece in response.stream():
-            yield from decoder.feed(piece)
-
-    def _event_parts(self, response: Response) -> Iterator[Part]:
-        for event in _json_events(response):
-            self._job_id = self._job_id or str(event.get("jobId", ""))
-            yield frame_of(event)
 
     def _ended(self, kind: int, payload: Any) -> int:
         if kind == frames.ERROR:
@@ -267,9 +242,9 @@ class RemoteRun:
         if self._interrupted_by:
             os._exit(BY_SIGNAL + number)
         self._interrupted_by = number
-        if not self._job_id:
+        if self._output is None or not self._output.job_id:
             raise SystemExit(BY_SIGNAL + number)
-        path = urls.on_peer(urls.fill(urls.JOB, job_id=self._job_id), self._peer)
+        path = urls.on_peer(urls.fill(urls.JOB, job_id=self._output.job_id), self._peer)
         try:
             self._daemon.ask("DELETE", path, timeout=CANCEL_S)
         except JobNotFound:
@@ -302,38 +277,3 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
             import select
 
             select.select([], [descriptor], [])
-
-
-def _is_events(response: Response) -> bool:
-    return response.headers.get("content-type", "").startswith("text/event-stream")
-
-
-def _json_events(response: Response) -> Iterator[dict[str, Any]]:
-    from loopsy.wire import sse
-
-    decoder = sse.Decoder()
-    for piece in response.stream():
-        for text in decoder.feed(piece):
-            event = json.loads(text)
-            if isinstance(event, dict):
-                yield event
-
-
-def frame_of(event: dict[str, Any]) -> Part:
-    """An event as the frame it would be. An older node's exit is text (``"0"``), its output plain text."""
-    data = event.get("data", "")
-    if event.get("type") in ("stdout", "stderr"):
-        from base64 import b64decode
-
-        raw = b64decode(data) if event.get("encoding") == "base64" else str(data).encode("utf-8", "surrogatepass")
-        return (frames.OUT if event["type"] == "stdout" else frames.ERR), raw
-    if event.get("type") == "exit":
-        if "exitCode" not in event:
-            event["exitCode"] = int(data) if str(data).lstrip("-").isdigit() else None
-            event["killed"] = event["exitCode"] is None
-        return frames.EXIT, json.dumps(event).encode()
-    if event.get("type") == "error":
-        message = data.get("error", data) if isinstance(data, dict) else data
-        error = event.get("error") if isinstance(event.get("error"), dict) else message
-        return frames.ERROR, json.dumps({"error": error}).encode()
-    return frames.OUT, b""

@@ -102,6 +102,15 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
     return connection
 
 
+def break_off(connection: socket.socket) -> None:
+    """End a connection that another thread waits on: there it looks as if the daemon had closed it. (Closing alone
+    would leave that thread waiting.)"""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended by itself
+
+
 def request(
     connection: socket.socket,
     method: str,

@@ -49,6 +49,8 @@ class LocalDaemon:
         """``directory`` is the data directory; without it ``LOOPSY_DATA_DIR`` or ``~/.loopsy``."""
         self.layout = Layout(directory if directory is not None else data_dir())
         self._endpoint: Endpoint | None = None
+        self._connection: Any = None
+        self._broken_off = False
 
     @property
     def endpoint(self) -> Endpoint:
@@ -111,7 +113,21 @@ class LocalDaemon:
                 raise _refusal(response, path)
             return _parsed(response.read())
 
+    def break_off(self) -> None:
+        """From another thread: end the request that is under way, and any that would follow. It fails there with
+        ConnectionBroken, and the daemon ends what depends on its reader (a command, a wait)."""
+        self._broken_off = True
+        if self._connection is not None:
+            http1.break_off(self._connection)
+
     def _connect(self) -> Any:
+        self._connection = self._connected()
+        if self._broken_off:
+            self._connection.close()
+            raise ConnectionBroken("the request was broken off")
+        return self._connection
+
+    def _connected(self) -> Any:
         host, port, _ = self.endpoint
         try:
             return http1.connect(host, port, CONNECT_S)

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,33 @@ def test_law_a_glance_agrees_with_the_real_reader(lines: list[str], whole: bool)
         return  # no daemon runs with such a file
     if seen is not None:
         assert seen == Endpoint(local.loopback(real.server.host), real.server.port, real.auth.api_key)
+
+
+# -- breaking off -----------------------------------------------------------------------------------------------------
+def test_a_request_that_waits_ends_when_it_is_broken_off(tmp_path: Path) -> None:
+    with ScriptedDaemon(b"HTTP/1.0 200 OK\r\n\r\nbegun", hold=True) as scripted:
+        daemon, came = daemon_at(tmp_path, scripted.port), threading.Event()
+        ends: list[object] = []
+
+        def wait() -> None:
+            with daemon.stream("GET", "/x") as response:
+                for piece in response.stream():
+                    ends.append(piece)
+                    came.set()
+            ends.append("the end")
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        assert came.wait(10)
+        daemon.break_off()
+        thread.join(10)
+    assert ends == [b"begun", "the end"]
+
+
+def test_what_is_broken_off_before_it_begins_never_asks(tmp_path: Path) -> None:
+    with ScriptedDaemon(answer(200, {})) as scripted:
+        daemon = daemon_at(tmp_path, scripted.port)
+        daemon.break_off()
+        with pytest.raises(ConnectionBroken, match="broken off"):
+            daemon.ask("GET", "/x")
+    assert b"GET" not in b"".join(scripted.requests)
