@@ -242,6 +242,8 @@ class RateLimits:
     execute: int = setting(30, number(1, 10**9, "requests a minute"))
     transfer: int = setting(10, number(1, 10**9, "requests a minute"))
     context: int = setting(60, number(1, 10**9, "requests a minute"))
+    messages: int = setting(120, number(1, 10**9, "messages a minute"))
+    """What the agents of this machine may send together."""
     local: bool = setting(False, FLAG)
     """Whether they hold for this machine's own key too."""
 
@@ -252,6 +254,20 @@ class ContextLimits:
 
     max_entries: int = setting(1000, number(1, 10**6))
     max_value_bytes: int = setting(MIB, number(1, 64 * MIB, "bytes"))
+
+
+@frozen(kw_only=True)
+class Messages:
+    """The inbox and the outbox."""
+
+    max_body_bytes: int = setting(64 * 1024, number(1, 128 * 1024, "bytes"))
+    """At most 128 KiB: where each byte takes six in JSON, one message still fits into a delivery of 1 MiB."""
+    queue_days: int = setting(7, number(1, 90, "days"))
+    keep_days: int = setting(30, number(1, 3650, "days"))
+    max_kept: int = setting(20_000, number(100, 10**6))
+    max_unread: int = setting(20_000, number(4, 10**6))
+    """… a quarter of which may be of one peer."""
+    max_replies: int = setting(30, number(1, 10**6))
 
 
 @frozen(kw_only=True)
@@ -298,6 +314,7 @@ class Config:
     transfer: Transfer = setting(Transfer, section(Transfer))
     rate_limits: RateLimits = setting(RateLimits, section(RateLimits))
     context: ContextLimits = setting(ContextLimits, section(ContextLimits))
+    messages: Messages = setting(Messages, section(Messages))
     discovery: Discovery = setting(Discovery, section(Discovery))
     audit: Audit = setting(Audit, section(Audit))
     logging: Logging = setting(Logging, section(Logging))
@@ -405,7 +422,8 @@ def _unknown(node: Node, place: Place, key: str, known: Mapping[str, Any]) -> st
 
 SECTIONS: Mapping[str, type] = {
     "server": Server, "auth": Auth, "tls": Tls, "execution": Execution, "transfer": Transfer,
-    "rate_limits": RateLimits, "context": ContextLimits, "discovery": Discovery, "audit": Audit, "logging": Logging,
+    "rate_limits": RateLimits, "context": ContextLimits, "messages": Messages, "discovery": Discovery, "audit": Audit,
+    "logging": Logging,
 }  # fmt: skip
 
 

@@ -279,6 +279,43 @@ class PairingBusy(LoopsyError):
     code, status = 7007, 409
 
 
+# -- messages ---------------------------------------------------------------------------------------------------------
+class MessageNotFound(LoopsyError):
+    """No such message."""
+
+    code, status = 8001, 404
+
+
+class PeerWithoutKey(LoopsyError):
+    """There is no key for that peer."""
+
+    code, status = 8002, 403
+
+
+class BoxFull(LoopsyError):
+    """The inbox, or the outbox, holds as many messages as it may."""
+
+    code, status = 8003, 429
+
+
+class MessageIdTaken(LoopsyError):
+    """The id is another message's."""
+
+    code, status = 8004, 409
+
+
+class TooManyReplies(LoopsyError):
+    """Agents have answered each other too often in a row."""
+
+    code, status = 8005, 409
+
+
+class MessageTooLarge(LoopsyError):
+    """The message is too large."""
+
+    code, status = 8006, 413
+
+
 # -- everything -------------------------------------------------------------------------------------------------------
 class InternalError(LoopsyError):
     """Something went wrong inside the daemon; its log has the details."""

@@ -29,6 +29,25 @@ SCHEMA = (
     """
     CREATE TABLE uploads (upload_id TEXT PRIMARY KEY, record TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE messages (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, direction TEXT NOT NULL, peer TEXT NOT NULL, id TEXT NOT NULL,
+        from_ TEXT NOT NULL, from_node_id TEXT NOT NULL, to_ TEXT NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL,
+        ts INTEGER NOT NULL, state TEXT NOT NULL, state_at INTEGER NOT NULL, thread TEXT NOT NULL, origin TEXT NOT NULL,
+        depth INTEGER NOT NULL, received_at INTEGER, in_reply_to TEXT, claimed_from TEXT, expires_at INTEGER,
+        reason TEXT, attempts INTEGER NOT NULL DEFAULT 0, owed INTEGER NOT NULL DEFAULT 0,
+        v1 INTEGER NOT NULL DEFAULT 0, hidden INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (direction, peer, id)
+    );
+    CREATE INDEX messages_box ON messages (direction, seq);
+    CREATE INDEX messages_id ON messages (id);
+    CREATE INDEX messages_thread ON messages (thread);
+    CREATE INDEX messages_unread ON messages (seq) WHERE state = 'unread';
+    CREATE INDEX messages_unread_of ON messages (peer, seq) WHERE state = 'unread';
+    CREATE INDEX messages_queued ON messages (peer, seq) WHERE state = 'queued';
+    CREATE INDEX messages_owed ON messages (peer, seq) WHERE owed = 1;
+    CREATE INDEX messages_due ON messages (expires_at) WHERE state IN ('queued', 'unread') AND expires_at IS NOT NULL;
+    """,
 )
 """Step N brings ``PRAGMA user_version`` from N to N + 1. Steps are never changed, only added."""
 BUSY_MS = 10_000
