@@ -92,6 +92,11 @@ def identified(record: Record, identity: NodeIdentity, now_ms: int) -> Record:
     )
 
 
+def lasting(peer: Peer) -> Peer:
+    """Without what every sign of life changes: nobody is told of that."""
+    return evolve(peer, last_seen=0, failure_count=0, last_used=None)
+
+
 # -- the book ---------------------------------------------------------------------------------------------------------
 class Book:
     """The records by node id."""
@@ -181,16 +186,22 @@ def key_for(
     allowed_keys: Mapping[str, str],
     pinned: Collection[str] = (),
 ) -> str | None:
-    """The key that we present to this peer: its pair key, or (as existing installs do) the one it presents to us.
+    """The key that we present to this peer: its pair key, or (as existing installs do) the one it presents to us."""
+    keys = {**allowed_keys, **peer_keys}
+    name = key_name(record, book, keys, pinned)
+    return None if name is None else keys[name]
+
+
+def key_name(record: Record, book: Book, keys: Collection[str], pinned: Collection[str] = ()) -> str | None:
+    """Under which of the names ``keys`` the key for this peer is filed.
 
     A peer without a name gets a key only if there is just one that no other peer in the book has a claim to: then it
     can mean nobody else. Never the key of a ``pinned`` name: it is for whoever has that certificate.
     """
-    keys = {**allowed_keys, **peer_keys}
     if record.name is not None:
-        return keys.get(record.name)
+        return record.name if record.name in keys else None
     if not record.manually_added:
         return None
     claimed = {other.name for other in book.all()}
     free = [name for name in keys if name not in claimed and name not in pinned]
-    return keys[free[0]] if len(free) == 1 else None
+    return free[0] if len(free) == 1 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,8 @@ from loopsy.wire.trust import SCOPES
 
 FROM_CONFIG = "manual-peers"
 """A fact: the endpoints that are in the book only because ``discovery.manualPeers`` names them, as JSON."""
+Watcher = Callable[[Record, bool], None]
+"""Is told of a record, and whether it is gone."""
 
 
 class Peers(Service):
@@ -53,6 +56,7 @@ class Peers(Service):
         """Node ids that know us since this daemon started."""
         self._claimed: dict[str, str] = {}
         """By node id: the named peer that a nameless one, unproved, said it was."""
+        self._watchers: list[Watcher] = []
         found = json.loads(get_fact(storage.reader, FROM_CONFIG) or "[]")
         self._from_config: set[tuple[str, int]] = {(address, port) for address, port in found}
         settings.when_changed(self._take_up_config)
@@ -138,6 +142,23 @@ class Peers(Service):
             hint=f"if it is: loopsy peers add {record.address}:{record.port} --name {claimed}",
         )
 
+    def key_name(self, record: Record) -> str | None:
+        """The name under which the key is filed that this peer gets."""
+        auth, pins = self._settings.config.auth, self._settings.config.tls.pinned_certs
+        return rules.key_name(record, self._book, {**auth.allowed_keys, **auth.peer_keys}, pins)
+
+    def holding(self, name: str) -> Record | None:
+        """The peer that gets the key filed under ``name``."""
+        return next((record for record in self._book.all() if self.key_name(record) == name), None)
+
+    def when_changed(self, watcher: Watcher) -> None:
+        """Call ``watcher`` after each change of a record: its place, name or status, or that it answers again."""
+        self._watchers.append(watcher)
+
+    def _tell(self, record: Record, is_gone: bool = False) -> None:
+        for watcher in self._watchers:
+            watcher(record, is_gone)
+
     def list(self) -> tuple[Peer, ...]:
         """Everyone, as the wire shows them."""
         return tuple(self._shown(record) for record in self._book.all())
@@ -190,6 +211,7 @@ class Peers(Service):
     def _strike(self, record: Record) -> Deferred[Any]:
         self._book.remove(record.node_id)
         self._forget(record.node_id)
+        self._tell(record, is_gone=True)
         return self._storage.write(partial(table.delete, node_id=record.node_id))
 
     async def met(self, identity: NodeIdentity, address: str, principal: Principal) -> NodeIdentity:
@@ -222,6 +244,7 @@ class Peers(Service):
         gone = self._book.put(record, instead_of)
         for node_id in gone:
             self._forget(node_id)
+        self._tell(record)
 
         def store(db: Any) -> None:
             for node_id in gone:
@@ -272,6 +295,8 @@ class Peers(Service):
             self._file(updated, instead_of=node_id)
         else:
             self._book.put(updated)
+            if record.failure_count and not updated.failure_count:
+                self._tell(updated)  # it was away for less than it takes to be called offline
         self._schedule(updated, rules.probe_wait(updated))
 
     async def _look(self, record: Record) -> Record:
