@@ -17,6 +17,7 @@ from attrs import Attribute, Factory, field, fields, frozen
 
 from loopsy.errors import ConfigError
 from loopsy.wire.codec import camel
+from loopsy.wire.tasks import RULE_SHAPE
 from loopsy.wire.trust import SCOPES
 
 try:
@@ -200,7 +201,7 @@ class Auth:
     allowed_keys: Mapping[str, str] = setting(dict, map_of(KEY), secret=True)
     peer_keys: Mapping[str, str] = setting(dict, map_of(KEY), secret=True)
     scopes: Mapping[str, tuple[str, ...]] = setting(dict, map_of(list_of(choice(*SCOPES))))
-    """What a peer may do; a peer that isn't named here may do all."""
+    """What a peer may do; a peer that isn't named here may do all but approve."""
 
 
 @frozen(kw_only=True)
@@ -271,6 +272,34 @@ class Messages:
 
 
 @frozen(kw_only=True)
+class Notify:
+    """Where to tell that an approval waits."""
+
+    url: str | None = setting(None, optional(text("an http or https URL", re.compile(r"https?://[\x21-\x7e]+"))))
+    after: int = setting(10, number(0, 3600, "seconds"))
+    """Seconds that it waits first."""
+    format: str = setting("json", choice("json", "ntfy"))
+    details: bool = setting(False, FLAG)
+    """Whether the command or path is told too."""
+
+
+@frozen(kw_only=True)
+class AiTasks:
+    """Running agents."""
+
+    max_concurrent: int = setting(3, number(1, 100))
+    timeout: int = setting(1_800_000, number(1000, 7 * 24 * 3600 * 1000, "ms"))
+    approval_timeout: int = setting(300_000, number(1000, 7 * 24 * 3600 * 1000, "ms"))
+    keep_days: int = setting(30, number(1, 3650, "days"))
+    keep_bytes: int = setting(256 * MIB, number(MIB, 2**40, "bytes"))
+    """Of the events of tasks that are over."""
+    max_events: int = setting(100_000, number(100, 10**7))
+    """Of one task."""
+    rules: tuple[str, ...] = setting(tuple, list_of(text("a rule: allow|deny [agent:]Tool(pattern)", RULE_SHAPE)))
+    notify: Notify = setting(Notify, section(Notify))
+
+
+@frozen(kw_only=True)
 class ManualPeer:
     """A peer that is where the user says."""
 
@@ -315,6 +344,7 @@ class Config:
     rate_limits: RateLimits = setting(RateLimits, section(RateLimits))
     context: ContextLimits = setting(ContextLimits, section(ContextLimits))
     messages: Messages = setting(Messages, section(Messages))
+    ai_tasks: AiTasks = setting(AiTasks, section(AiTasks))
     discovery: Discovery = setting(Discovery, section(Discovery))
     audit: Audit = setting(Audit, section(Audit))
     logging: Logging = setting(Logging, section(Logging))
@@ -422,7 +452,8 @@ def _unknown(node: Node, place: Place, key: str, known: Mapping[str, Any]) -> st
 
 SECTIONS: Mapping[str, type] = {
     "server": Server, "auth": Auth, "tls": Tls, "execution": Execution, "transfer": Transfer,
-    "rate_limits": RateLimits, "context": ContextLimits, "messages": Messages, "discovery": Discovery, "audit": Audit,
+    "rate_limits": RateLimits, "context": ContextLimits, "messages": Messages, "ai_tasks": AiTasks,
+    "discovery": Discovery, "audit": Audit,
     "logging": Logging,
 }  # fmt: skip
 

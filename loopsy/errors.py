@@ -316,6 +316,43 @@ class MessageTooLarge(LoopsyError):
     code, status = 8006, 413
 
 
+# -- AI tasks ---------------------------------------------------------------------------------------------------------
+class TaskNotFound(LoopsyError):
+    """No such task."""
+
+    code, status = 6001, 404
+
+
+class TooManyTasks(LoopsyError):
+    """Too many tasks run at once."""
+
+    code, status = 6002, 429
+
+
+class TaskFailed(LoopsyError):
+    """The task failed."""
+
+    code, status = 6003, 500
+
+
+class TaskIsOver(LoopsyError):
+    """The task is over already."""
+
+    code, status = 6004, 409
+
+
+class NoPendingApproval(LoopsyError):
+    """No such approval waits, or it was answered already."""
+
+    code, status = 6005, 409
+
+
+class AgentMissing(LoopsyError):
+    """The agent's command line program was not found on that machine."""
+
+    code, status = 6006, 404
+
+
 # -- everything -------------------------------------------------------------------------------------------------------
 class InternalError(LoopsyError):
     """Something went wrong inside the daemon; its log has the details."""

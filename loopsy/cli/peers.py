@@ -93,7 +93,9 @@ def _may(peer: dict[str, Any]) -> str:
     scopes = peer.get("scopes")
     if scopes is None:
         return "nothing"
-    return "all" if set(trust.SCOPES) <= set(scopes) else ",".join(scopes) or "nothing"
+    if set(trust.DEFAULT_SCOPES) <= set(scopes):
+        return ",".join(["all", *(scope for scope in scopes if scope not in trust.DEFAULT_SCOPES)])
+    return ",".join(scopes) or "nothing"
 
 
 def add(args: argparse.Namespace) -> int:

@@ -8,8 +8,9 @@ from loopsy.cli import arguments, render
 from loopsy.errors import UsageError
 from loopsy.wire import urls
 
-SCOPES = ("execute", "transfer", "context", "messages", "ai-tasks", "terminal")
-"""The same as ``wire.trust.SCOPES`` (a test says so): importing that would cost more than the request."""
+DEFAULT_SCOPES = ("execute", "transfer", "context", "messages", "ai-tasks", "terminal")
+SCOPES = (*DEFAULT_SCOPES, "approve")
+"""The same as in ``wire.trust`` (a test says so): importing that would cost more than the request."""
 
 
 def fill_revoke(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +31,9 @@ def fill_scope(parser: argparse.ArgumentParser) -> None:
     arguments.describe(
         parser,
         "Let a peer into just these areas of this machine, at once; all lets it into every one, none into nothing.\n"
-        f"Areas: {', '.join(SCOPES)}.",
-        "loopsy peers scope kai execute,transfer\nloopsy peers scope kai all",
+        f"Areas: {', '.join(DEFAULT_SCOPES)}. Beside them, and not in all: approve, so that the person there answers\n"
+        "what the AI tasks ask which that machine starts here.",
+        "loopsy peers scope kai execute,transfer\nloopsy peers scope kai all,approve",
         scope,
     )
     arguments.complete_peers(parser.add_argument("peer", help="its name, hostname or node id"))
@@ -53,9 +55,11 @@ def fill_rotate(parser: argparse.ArgumentParser) -> None:
 
 def scope_words(text: str) -> list[str]:
     """The areas that a word names."""
-    if text in ("all", "none"):
-        return list(SCOPES) if text == "all" else []
+    if text == "none":
+        return []
     words = [word.strip() for word in text.split(",") if word.strip()]
+    if "all" in words:
+        words = [*DEFAULT_SCOPES, *(word for word in words if word != "all" and word not in DEFAULT_SCOPES)]
     unknown = [word for word in words if word not in SCOPES]
     if unknown or not words:
         raise UsageError(f"no area is called {(unknown or [text])[0]!r}", hint=f"there are: {', '.join(SCOPES)}")

@@ -25,9 +25,12 @@ class Scope(StrEnum):
     MESSAGES = "messages"
     AI_TASKS = "ai-tasks"
     TERMINAL = "terminal"
+    APPROVE = "approve"
+    """Answering what its own AI tasks ask, and loosening what they ask for."""
 
 
-ALL_SCOPES = frozenset(Scope)
+DEFAULT_SCOPES = frozenset(Scope) - {Scope.APPROVE}
+"""Of a peer that the config says nothing of. Who starts a task doesn't approve it, unless this machine's user says so."""
 
 
 @frozen(kw_only=True)
@@ -42,7 +45,7 @@ class PeerPrincipal:
     """A paired machine, by the name its key is filed under."""
 
     name: str
-    scopes: frozenset[Scope] = ALL_SCOPES
+    scopes: frozenset[Scope] = DEFAULT_SCOPES
     is_pending: bool = False
     """It presented a key that was agreed on and not used before (see core/rotation.py)."""
 
@@ -103,9 +106,9 @@ def check(principal: Principal, access: Access) -> None:
 
 
 def scopes_of(auth: Auth, name: str) -> frozenset[Scope]:
-    """What a peer may use: all, unless ``auth.scopes`` says less."""
+    """What a peer may use: all areas, unless ``auth.scopes`` says less, or more."""
     words = auth.scopes.get(name)
-    return ALL_SCOPES if words is None else frozenset(map(Scope, words))
+    return DEFAULT_SCOPES if words is None else frozenset(map(Scope, words))
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from loopsy.store import peers as table
 from loopsy.store.database import get_fact, set_fact
 from loopsy.wire.peers import OFFLINE, ONLINE, AddPeer, NodeIdentity, Peer
 from loopsy.wire.status import PeerCounts
-from loopsy.wire.trust import SCOPES
+from loopsy.wire.trust import DEFAULT_SCOPES
 
 FROM_CONFIG = "manual-peers"
 """A fact: the endpoints that are in the book only because ``discovery.manualPeers`` names them, as JSON."""
@@ -168,7 +168,7 @@ class Peers(Service):
         target, auth = self.target(record), self._settings.config.auth
         scopes = None
         if record.name is not None and record.name in auth.allowed_keys:
-            scopes = tuple(auth.scopes.get(record.name, SCOPES))
+            scopes = tuple(auth.scopes.get(record.name, DEFAULT_SCOPES))
         used = self.last_used.get(record.name or "", record.last_used)
         return evolve(record, trusted=target.key is not None, pin=target.pin, scopes=scopes, last_used=used)
 

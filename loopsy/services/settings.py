@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from loopsy.config import Config, compare
@@ -24,6 +25,8 @@ class Settings:
         self._pending: dict[str, str] = {}
         self.keyring = Keyring.of(config.auth)
         self._started_with = config
+        self.editing = DeferredLock()
+        """Held by whoever changes the file: each change reads all of it first."""
         self._listeners: list[Callable[[], None]] = []
 
     def when_changed(self, listener: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric import ec
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -26,7 +26,7 @@ from loopsy.store import configfile
 from loopsy.store.database import delete_fact, facts_below, get_fact, set_fact
 from loopsy.wire import urls
 from loopsy.wire.peers import NodeIdentity
-from loopsy.wire.trust import SCOPES, Half, Keep, Probe, Probed, Revoked, Rotated, Trusted
+from loopsy.wire.trust import DEFAULT_SCOPES, SCOPES, Half, Keep, Probe, Probed, Revoked, Rotated, Trusted
 
 Edit = tuple[Sequence[str], Any]
 PENDING = "pending-keys:"
@@ -43,7 +43,7 @@ class Trust:
         self._settings = settings
         self._peers = peers
         self._storage = storage
-        self._lock = DeferredLock()
+        self._lock = settings.editing
         self.load_pending()
 
     async def keep(
@@ -100,7 +100,7 @@ class Trust:
             our_key=asked.our_key,
             pin=pin,
         )
-        return Trusted(name=asked.name, scopes=SCOPES, pinned=pin)
+        return Trusted(name=asked.name, scopes=DEFAULT_SCOPES, pinned=pin)
 
     async def revoke(self, word: str) -> Revoked:
         """Trust a peer no longer: its key opens nothing, ours is forgotten, and what runs for it is cut.

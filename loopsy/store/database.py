@@ -48,6 +48,16 @@ SCHEMA = (
     CREATE INDEX messages_owed ON messages (peer, seq) WHERE owed = 1;
     CREATE INDEX messages_due ON messages (expires_at) WHERE state IN ('queued', 'unread') AND expires_at IS NOT NULL;
     """,
+    """
+    CREATE TABLE tasks (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
+        agent TEXT NOT NULL, status TEXT NOT NULL, completed_at INTEGER, bytes INTEGER NOT NULL DEFAULT 0,
+        worktree TEXT, asked TEXT NOT NULL, record TEXT NOT NULL
+    );
+    CREATE INDEX tasks_owner ON tasks (owner, number);
+    CREATE INDEX tasks_active ON tasks (number) WHERE completed_at IS NULL;
+    CREATE TABLE task_events (place INTEGER PRIMARY KEY, at INTEGER NOT NULL, line TEXT NOT NULL);
+    """,
 )
 """Step N brings ``PRAGMA user_version`` from N to N + 1. Steps are never changed, only added."""
 BUSY_MS = 10_000

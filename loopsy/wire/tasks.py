@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attrs import field, frozen
@@ -32,6 +33,8 @@ EVENT_TYPES = (
 ONCE, TASK, ALWAYS = "once", "task", "always"
 KINDS = ("command", "edit", "read", "network", "tool")
 PROMPT_MAX = 256 * 1024
+RULE_SHAPE = re.compile(r"(allow|deny)\s+(?:(claude|codex|gemini):)?([\w*.-]+)(?:\((.*)\))?", re.DOTALL)
+"""``allow|deny [agent:]Tool(pattern)``; core/rules says what it fits."""
 
 
 @frozen(kw_only=True)

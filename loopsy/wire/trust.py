@@ -8,8 +8,10 @@ from attrs import field, frozen
 
 from loopsy.wire.checks import Refused, at_most, no_nul, not_empty, within
 
-SCOPES = ("execute", "transfer", "context", "messages", "ai-tasks", "terminal")
-"""What a peer may be let into, area by area."""
+DEFAULT_SCOPES = ("execute", "transfer", "context", "messages", "ai-tasks", "terminal")
+"""What a peer is let into where nothing else is said, area by area."""
+SCOPES = (*DEFAULT_SCOPES, "approve")
+"""… and what it may be let into besides: approving what its own tasks ask."""
 
 
 def known_scopes(_: Any, attribute: Any, value: tuple[str, ...]) -> None:

@@ -8,18 +8,19 @@ import pytest
 
 from loopsy.cli import peers, trust
 from loopsy.errors import UsageError
-from loopsy.wire.trust import SCOPES
+from loopsy.wire.trust import DEFAULT_SCOPES, SCOPES
 
 
 def test_the_command_knows_the_areas_of_the_wire() -> None:
-    assert trust.SCOPES == SCOPES
+    assert (trust.DEFAULT_SCOPES, trust.SCOPES) == (DEFAULT_SCOPES, SCOPES)
 
 
 def test_words_of_scopes() -> None:
     assert trust.scope_words("execute, context") == ["execute", "context"]
-    assert trust.scope_words("all") == list(SCOPES)
+    assert trust.scope_words("all") == list(DEFAULT_SCOPES)
+    assert trust.scope_words("all, approve") == trust.scope_words("context,all,approve") == list(SCOPES)
     assert trust.scope_words("none") == []
-    for wrong in ("exec", "", ",", "execute,all"):
+    for wrong in ("exec", "", ",", "execute,none", "all,exec"):
         with pytest.raises(UsageError):
             trust.scope_words(wrong)
 
@@ -29,7 +30,8 @@ def test_words_of_scopes() -> None:
     [
         ({"trusted": False}, "no key", "nothing"),
         ({"trusted": True, "scopes": ["context"]}, "key, plain http", "context"),
-        ({"trusted": True, "pin": "ab", "scopes": list(SCOPES)}, "pinned", "all"),
+        ({"trusted": True, "pin": "ab", "scopes": list(DEFAULT_SCOPES)}, "pinned", "all"),
+        ({"trusted": True, "pin": "ab", "scopes": list(SCOPES)}, "pinned", "all,approve"),
         ({"trusted": True, "pin": "ab", "scopes": []}, "pinned", "nothing"),
     ],
 )

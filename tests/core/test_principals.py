@@ -6,7 +6,7 @@ import pytest
 
 from loopsy.config import Auth
 from loopsy.core.principals import (
-    ALL_SCOPES,
+    DEFAULT_SCOPES,
     LOCAL,
     STRANGER,
     AnyKey,
@@ -55,7 +55,8 @@ def test_a_key_is_whose_it_is() -> None:
     assert RING.identify(b"Bearer " + OWN.encode()) is LOCAL
     assert RING.identify(b"bearer  " + KAIS.encode()) == KAI
     assert RING.identify(b"Bearer " + LEOS.encode()) == LEO
-    assert KAI.scopes == ALL_SCOPES
+    assert KAI.scopes == DEFAULT_SCOPES
+    assert Scope.APPROVE not in DEFAULT_SCOPES
 
 
 @pytest.mark.parametrize(
