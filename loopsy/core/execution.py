@@ -10,14 +10,18 @@ A job counts against ``execution.maxConcurrent`` from its start until its proces
 from __future__ import annotations
 
 import signal
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 from attrs import evolve, frozen
 
 from loopsy.core.principals import Local, Principal
 from loopsy.errors import JobNotFound, TooManyJobs
+from loopsy.wire import codec
 from loopsy.wire.execution import JobInfo, Outcome
 
+TOLD = 4096
+"""Characters of a command's arguments in an event."""
 Reason = Literal["timeout", "cancelled", "stopped"]
 """Why loopsy ended a job; ``stopped``: the daemon was."""
 
@@ -134,6 +138,23 @@ class JobTable:
 
 def _is_for(job: Job, caller: Principal) -> bool:
     return isinstance(caller, Local) or job.owner == caller.name
+
+
+def in_short(job: Job, outcome: Outcome | None = None) -> dict[str, Any]:
+    """A job, and how it ended, as an event tells it."""
+    shown: dict[str, Any] = codec.plain_value(evolve(job.info, args=tuple(_cut(job.info.args))))
+    return shown if outcome is None else {**shown, **codec.plain_value(outcome), "exitCode": outcome.exit_code}
+
+
+def _cut(args: Sequence[str]) -> Iterator[str]:
+    """As many arguments as a notice has room for."""
+    room = TOLD
+    for arg in args:
+        if len(arg) > room:
+            yield arg[:room] + "…"
+            return
+        room -= len(arg) + 1
+        yield arg
 
 
 def _missing(job_id: str) -> JobNotFound:

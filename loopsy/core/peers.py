@@ -92,11 +92,6 @@ def identified(record: Record, identity: NodeIdentity, now_ms: int) -> Record:
     )
 
 
-def lasting(peer: Peer) -> Peer:
-    """Without what every sign of life changes: nobody is told of that."""
-    return evolve(peer, last_seen=0, failure_count=0, last_used=None)
-
-
 # -- the book ---------------------------------------------------------------------------------------------------------
 class Book:
     """The records by node id."""

@@ -11,7 +11,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from loopsy.core import context as rules
+from loopsy.core.principals import Scope
 from loopsy.services.clock import now_ms
+from loopsy.services.events import Events
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
 from loopsy.store import context as table
@@ -30,8 +32,9 @@ class Context(Service):
     name = "context"
     log = Logger()
 
-    def __init__(self, reactor: IReactorTime, storage: Storage, settings: Settings) -> None:
+    def __init__(self, reactor: IReactorTime, storage: Storage, settings: Settings, events: Events) -> None:
         self._storage = storage
+        self._events = events
         self._settings = settings
         self._recent: dict[str, Entry] = {}
         self._purge = LoopingCall(self._purge_expired)
@@ -65,7 +68,12 @@ class Context(Service):
         entry = rules.entry(key, put, from_node_id, now)
         stored: Entry = await self._storage.write(partial(table.put, entry=entry, limits=limits, now=now))
         self._remember(stored)
+        self._tell("context.changed", key, from_node_id)
         return stored
+
+    def _tell(self, kind: str, key: str, from_node_id: str) -> None:
+        """The key and who; a value may be a secret, and large."""
+        self._events.publish(kind, {"key": key, "fromNodeId": from_node_id}, scope=Scope.CONTEXT)
 
     def _remember(self, entry: Entry) -> None:
         """Only what is on disk comes here, in the order in which it came there."""
@@ -90,8 +98,8 @@ class Context(Service):
             raise rules.missing(key)
         return entry
 
-    async def delete(self, key: str) -> None:
-        """Remove an entry.
+    async def delete(self, key: str, from_node_id: str) -> None:
+        """Remove an entry, for a node.
 
         :raises KeyNotFound: there is none.
         """
@@ -100,6 +108,7 @@ class Context(Service):
         self._recent.pop(key, None)
         if not existed:
             raise rules.missing(key)
+        self._tell("context.deleted", key, from_node_id)
 
     def pages(self, prefix: str) -> Iterator[list[Entry]]:
         """All entries whose keys start with ``prefix``, by key, a few at a time."""

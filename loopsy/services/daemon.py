@@ -20,6 +20,7 @@ from loopsy.services.context import Context
 from loopsy.services.events import Events
 from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
+from loopsy.services.news import PeerNews
 from loopsy.services.pairing import Pairing
 from loopsy.services.peers import Peers
 from loopsy.services.renewal import Renewal
@@ -121,12 +122,15 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     events = Events()
     audit = Audit(reactor, storage, audit_log)
     peers = Peers(reactor, settings, storage, PeerClient(reactor), own)
-    context = Context(reactor, storage, settings)
-    execution = Execution(reactor, settings)
+    context = Context(reactor, storage, settings, events)
+    execution = Execution(reactor, settings, events)
     trust = Trust(reactor, settings, peers, storage)
     tls = own_tls(layout, own.hostname) if config.tls.enabled else None
-    pairing = Pairing(reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint)
-    transfers = Transfers(reactor, settings, peers)
+    pairing = Pairing(
+        reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint, events
+    )
+    transfers = Transfers(reactor, settings, peers, events)
+    PeerNews(peers, settings, events)
     root = Backwards()
     children: list[Service] = [
         *(Held(pid_file), log, storage, events, audit, context, peers, execution),

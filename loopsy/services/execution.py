@@ -15,10 +15,12 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.threadpool import ThreadPool
 
 from loopsy.core import commands
-from loopsy.core.execution import JobTable, Reason
-from loopsy.core.principals import LOCAL, Principal
+from loopsy.core import execution as rules
+from loopsy.core.execution import Job, JobTable, Reason
+from loopsy.core.principals import LOCAL, Principal, Scope
 from loopsy.errors import InternalError
 from loopsy.services.clock import now_ms
+from loopsy.services.events import Events
 from loopsy.services.processes import Command, ProcessGroup, Reactor, Receiver, spawn
 from loopsy.services.settings import Settings
 from loopsy.wire.execution import ExecuteRequest, ExecuteResult, JobInfo, Outcome
@@ -82,8 +84,9 @@ class Execution(Service):
 
     name = "execution"
 
-    def __init__(self, reactor: Reactor, settings: Settings) -> None:
+    def __init__(self, reactor: Reactor, settings: Settings, events: Events) -> None:
         self._reactor = reactor
+        self._events = events
         self._settings = settings
         self._pool = ThreadPool(0, STARTERS, "starters")
         self._table = JobTable()
@@ -137,6 +140,7 @@ class Execution(Service):
             raise
         self._live[info.job_id] = job
         self._table.spawned(info.job_id, job.group.pid)
+        self._tell("job.started", self._table.get(info.job_id))
         timeout_ms = request.timeout if request.timeout is not None else policy.default_timeout
         job.timeout = self._reactor.callLater(timeout_ms / 1000, self._end, info.job_id, "timeout")
         if self._table.is_ending(info.job_id):  # it was cancelled while it started
@@ -204,11 +208,19 @@ class Execution(Service):
         if job.timeout is not None and job.timeout.active():
             job.timeout.cancel()
         self._live.pop(job.job_id, None)
+        was = self._table.get(job.job_id)
         outcome = self._table.gone(job.job_id, status, duration_ms)
+        self._tell("job.ended", was, outcome)
         try:
             job.sink.done(outcome)
         finally:
             self._tell_if_all_gone()
+
+    def _tell(self, kind: str, job: Job, outcome: Outcome | None = None) -> None:
+        """Of a peer's job that peer may know; of our own user's nobody else."""
+        owner = None if job.owner == LOCAL.name else job.owner
+        scope = None if owner is None else Scope.EXECUTE
+        self._events.publish(kind, rules.in_short(job, outcome), scope=scope, owner=owner)
 
     def _tell_if_all_gone(self) -> None:
         if not len(self._table) and self._all_gone is not None:

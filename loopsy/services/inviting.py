@@ -44,6 +44,8 @@ class InviterSession:
         self.number = number
         self.state: machine.Inviter = machine.begin(own, code, entropy)
         self.name: str | None = None
+        self.when_changed: Callable[[], None] = lambda: None
+        """Is called after whatever may show in the status."""
         self._reactor = reactor
         self._keep = keep
         self._address = ""
@@ -134,6 +136,7 @@ class InviterSession:
             waiting, self._changed = self._changed, []
             for waiter in waiting:
                 waiter.callback(None)
+        self.when_changed()
 
     def _change(self) -> Deferred[None]:
         """Fires when the state has changed, or the longest hold is over."""

@@ -59,7 +59,9 @@ class JoinerSession:
         settle: Settle,
     ) -> None:  # fmt: skip
         self.number = number
-        self.state: machine.Joiner | None = None
+        self._state: machine.Joiner | None = None
+        self.when_changed: Callable[[], None] = lambda: None
+        """Is called after each change of the state."""
         self.name: str | None = None
         self._reactor, self._client = reactor, client
         self._own, self._request, self._entropy = own, request, entropy
@@ -69,6 +71,16 @@ class JoinerSession:
         self._next: FromJoiner | None = None
         self._asking: Deferred[Any] | None = None
         self._expiry: IDelayedCall = reactor.callLater(rules.SESSION_S, self._take, Expired())
+
+    @property
+    def state(self) -> machine.Joiner | None:
+        """Where it is; None before it has greeted."""
+        return self._state
+
+    @state.setter
+    def state(self, state: machine.Joiner | None) -> None:
+        self._state = state
+        self.when_changed()
 
     @property
     def is_over(self) -> bool:

@@ -21,6 +21,7 @@ from loopsy.core.pairing_states import NO_SESSION, No, Why, Yes
 from loopsy.errors import InvalidRequest, LoopsyError, NoPairingSession, PairingBusy, PairingViolation
 from loopsy.services.addresses import reachable
 from loopsy.services.clock import now_ms
+from loopsy.services.events import Events
 from loopsy.services.inviting import InviterSession, NewPeer
 from loopsy.services.joining import JoinerSession
 from loopsy.services.peers import Peers
@@ -54,12 +55,14 @@ class Pairing(Service):
         peers: Peers,
         trust: Keeps,
         fingerprint: Callable[[], str | None],
+        events: Events,
         entropy: Entropy = os.urandom,
     ) -> None:
         """``fingerprint`` tells our own certificate's, None while TLS is off."""
         self._reactor, self._settings = reactor, settings
         self._peers, self._trust = peers, trust
         self._fingerprint, self._entropy = fingerprint, entropy
+        self._events, self._told = events, PairStatus()
         self._client: PeerClient = peers.client
         self._door = rules.Door()
         self._session: InviterSession | JoinerSession | None = None
@@ -105,6 +108,8 @@ class Pairing(Service):
         server = self._settings.config.server
         self._addresses = reachable(server.host, server.port, DEFAULT_PORT)
         self._session = InviterSession(self._reactor, self._count, self._facts(), code, self._entropy, self._keep_new)
+        self._session.when_changed = self._tell
+        self._tell()
         return Invitation(invite_code=code, expires_at=self._invited_until, addresses=self._addresses)
 
     def join(self, request: JoinPairing) -> PairStatus:
@@ -117,6 +122,8 @@ class Pairing(Service):
             self._reactor, self._count, self._client, self._facts(), request, self._entropy, self._settling.settle
         )
         self._session = session
+        session.when_changed = self._tell
+        self._tell()
         Deferred.fromCoroutine(session.run())
         return self.status()
 
@@ -167,6 +174,12 @@ class Pairing(Service):
         if isinstance(self._session, InviterSession):
             return evolve(status, expires_at=self._invited_until, addresses=self._addresses)
         return status
+
+    def _tell(self) -> None:
+        """Publish how it stands, if that is new. The code and the number are only for who asks: events are kept."""
+        told, self._told = self._told, evolve(self.status(), invite_code=None, sas=None)
+        if told != self._told:
+            self._events.publish("pairing.changed", self._told)
 
     def _as_known(self, peer: PairPeer) -> PairPeer:
         """With the pair that would be replaced. A node id proves nothing: who claims another's is told of here."""

@@ -6,6 +6,7 @@ import os
 import uuid
 from typing import Any
 
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.task import LoopingCall
@@ -16,9 +17,11 @@ from twisted.python.threadpool import ThreadPool
 from loopsy.client.files import PeerFiles
 from loopsy.client.peer import Target
 from loopsy.core import transfers as rules
+from loopsy.core.principals import Scope
 from loopsy.core.transfers import Running, TransferTable
 from loopsy.errors import InternalError, InvalidRequest, LoopsyError
 from loopsy.services.clock import now_ms
+from loopsy.services.events import Events
 from loopsy.services.peers import Peers
 from loopsy.services.pulling import pull
 from loopsy.services.sending import send
@@ -30,6 +33,8 @@ from loopsy.wire.transfer import TransferInfo, TransferRequest
 SWEEP_S = 3600.0
 THREADS = max(2, os.cpu_count() or 2)
 """They read, hash and write. More than there are cores only keep the reactor from its turn at the interpreter."""
+TOLD = 20
+"""Sources in an event."""
 OURSELVES = (".", "local")
 
 
@@ -39,8 +44,8 @@ class Transfers(Service):
     name = "transfers"
     log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, peers: Peers) -> None:
-        self._reactor, self._settings, self._peers = reactor, settings, peers
+    def __init__(self, reactor: Any, settings: Settings, peers: Peers, events: Events) -> None:
+        self._reactor, self._settings, self._peers, self._events = reactor, settings, peers, events
         self._pool = ThreadPool(0, THREADS, "transfers")
         self._table = TransferTable()
         self._jobs: dict[str, Job] = {}
@@ -87,20 +92,23 @@ class Transfers(Service):
                 return rules.info(joined)
         if not request.sources:
             raise InvalidRequest("sources: nothing to transfer")
-        target = self._target(request.peer)
+        target, owner = self._target(request.peer)
         running = Running(transfer_id=str(uuid.uuid4()), request=request, started_at=now_ms())
         self._table.start(running)
         self._waiters[running.transfer_id] = []
-        self._begin(running, target)
+        self._tell("transfer.started", running.transfer_id, owner)
+        self._begin(running, target, owner)
         return self.info(running.transfer_id)
 
-    def _target(self, peer: str) -> Target:
+    def _target(self, peer: str) -> tuple[Target, str | None]:
+        """Where it is, and the name that its key is filed under."""
         config = self._settings.config
         if peer in OURSELVES:
-            return Target("127.0.0.1", config.server.port, config.auth.api_key, "this machine")
-        return self._peers.keyed(self._peers.resolve(peer))
+            return Target("127.0.0.1", config.server.port, config.auth.api_key, "this machine"), None
+        record = self._peers.resolve(peer)
+        return self._peers.keyed(record), record.name
 
-    def _begin(self, running: Running, target: Target) -> None:
+    def _begin(self, running: Running, target: Target, owner: str | None) -> None:
         transfer_id = running.transfer_id
         job = Job(
             reactor=self._reactor,
@@ -117,17 +125,24 @@ class Transfers(Service):
         self._jobs[transfer_id] = job
         work = send if running.request.direction == "send" else pull
         job.work = Deferred.fromCoroutine(work(job))
-        job.work.addBoth(lambda result: self._over(transfer_id, job, result))
+        job.work.addBoth(lambda result: self._over(transfer_id, job, owner, result))
 
-    def _over(self, transfer_id: str, job: Job, result: Any) -> None:
+    def _over(self, transfer_id: str, job: Job, owner: str | None, result: Any) -> None:
         error = getattr(result, "value", None)
         if error is not None and not isinstance(error, LoopsyError | CancelledError):
             self.log.failure("transfer {id} failed", result, id=transfer_id)
         known = error if isinstance(error, LoopsyError) else InternalError() if error is not None else None
         del self._jobs[transfer_id]
         self._table.finish(transfer_id, known, job.cancelled and error is not None, now_ms())
+        self._tell("transfer.ended", transfer_id, owner)
         for waiter in self._waiters.pop(transfer_id):
             waiter.callback(None)
+
+    def _tell(self, kind: str, transfer_id: str, owner: str | None) -> None:
+        """The peer that files go to or come from may know of it, and no other."""
+        info = self.info(transfer_id)
+        told = evolve(info, sources=info.sources[:TOLD])
+        self._events.publish(kind, told, scope=None if owner is None else Scope.TRANSFER, owner=owner)
 
     def info(self, transfer_id: str) -> TransferInfo:
         """One transfer.

@@ -40,7 +40,7 @@ class ContextArea:
     async def delete(self, call: Call[None], key: str) -> EntryDeleted:
         """Delete a value."""
         call.note(key=key)
-        await self.daemon.context.delete(key)
+        await self.daemon.context.delete(key, self.daemon.peers.node_of(call.principal))
         return EntryDeleted(success=True, key=key)
 
     @routes.declare("GET", urls.CONTEXT, access=ACCESS, rate=Category.CONTEXT, answers=EntryList)

@@ -59,7 +59,7 @@ class EventsArea:
         request.write(sse.encode({"type": kind, "at": now_ms(), "data": data}, recent.event_id(recent.last)))
 
     def _filter(self, who: Principal, wish: Wish) -> Callable[[Event], bool]:
-        """What the reader is told, by the scopes that it has at that moment. (One that lost its key is cut by the site.)"""
+        """What the reader is told, by the scopes that it has then. (One that lost its key is cut by the site.)"""
 
         def is_for(event: Event) -> bool:
             now = who

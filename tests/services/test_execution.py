@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from loopsy.config import Config
 from loopsy.core.principals import LOCAL, PeerPrincipal
 from loopsy.errors import CommandDenied, CommandFailedToStart, InternalError, JobNotFound, TooManyJobs
+from loopsy.services.events import Events
 from loopsy.services.execution import Capture, Execution, Kept, inherited
 from loopsy.services.settings import Settings
 from loopsy.store.layout import Layout
@@ -31,7 +32,7 @@ DEFAULT = Config().execution
 @pytest_twisted.async_yield_fixture
 async def execution(tmp_path: Path) -> AsyncIterator[Execution]:
     policy = evolve(DEFAULT, max_concurrent=2, max_output=1024)
-    made = Execution(reactor, Settings(Layout(tmp_path), Config(execution=policy)))
+    made = Execution(reactor, Settings(Layout(tmp_path), Config(execution=policy)), Events())
     made.startService()
     yield made
     if made.running:
