@@ -30,7 +30,7 @@ class Scope(StrEnum):
 
 
 DEFAULT_SCOPES = frozenset(Scope) - {Scope.APPROVE}
-"""Of a peer that the config says nothing of: who starts a task doesn't approve it, unless this machine's user says so."""
+"""Of a peer that the config says nothing of: who starts a task doesn't approve it, unless the user here says so."""
 
 
 @frozen(kw_only=True)
