@@ -18,7 +18,9 @@ from loopsy.store.layout import Layout
 
 POLL_S = 0.2
 HEAD_FACT = "audit-head"
-"""Where the daemon remembers the newest line, as ``seq:hash``, in the table ``facts``."""
+"""Where the daemon remembers the newest line and the log's begin, in the table ``facts``."""
+ROTATIONS = 5
+"""So often a log that changes while it is read is read anew."""
 DETAILS = {"command": "$ ", "key": "key ", "file": "file "}
 """What of a record's ``what`` is shown, in this order."""
 
@@ -204,8 +206,11 @@ def check(layout: Layout) -> dict[str, Any]:
     from loopsy.core import audit
     from loopsy.store.audit import lines
 
-    expected = remembered_head(layout)  # read first: the log may grow meanwhile, but only beyond this line
-    found = audit.verify(lines(layout.audit), expected)
+    for _ in range(ROTATIONS):
+        expected = remembered(layout)  # read first: the log may grow meanwhile, but only beyond this line
+        found = audit.verify(lines(layout.audit), expected and expected.head, expected.begin if expected else 0)
+        if found.fault is None or expected == remembered(layout):
+            break  # else it was rotated under our eyes, and the oldest file is rightly gone
     fault = None
     if found.fault is not None:
         file, number = place(layout.audit, found.fault.line)
@@ -213,14 +218,14 @@ def check(layout: Layout) -> dict[str, Any]:
     return {"lines": found.lines, "fault": fault}
 
 
-def remembered_head(layout: Layout) -> Any:
-    """The newest line that the daemon remembers (a ``core.audit.Head``), or None.
+def remembered(layout: Layout) -> Any:
+    """What the daemon remembers of the log (a ``core.audit.Remembered``), or None.
 
     :raises DataDirError: the database can't be read.
     """
     import sqlite3
 
-    from loopsy.core.audit import Head
+    from loopsy.core.audit import Remembered
     from loopsy.store.database import get_fact
 
     if not layout.database.exists():
@@ -230,8 +235,7 @@ def remembered_head(layout: Layout) -> Any:
             fact = get_fact(connection, HEAD_FACT)
     except sqlite3.Error as error:
         raise DataDirError(f"{layout.database} can't be read: {error}") from None
-    seq, colon, digest = (fact or "").partition(":")
-    return Head(int(seq), digest) if colon and seq.isdigit() else None
+    return Remembered.of(fact)
 
 
 def open_read_only(layout: Layout) -> Any:

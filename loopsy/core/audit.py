@@ -30,6 +30,29 @@ class Head:
 START = Head(0, GENESIS)
 
 
+@frozen
+class Remembered:
+    """What the daemon keeps of the log outside of it."""
+
+    head: Head = START
+    begin: int = 0
+    """The number of the oldest line that rotation has left; 0: not known."""
+
+    def text(self) -> str:
+        """For the database: ``seq:hash:begin``."""
+        return f"{self.head.seq}:{self.head.hash}:{self.begin}"
+
+    @classmethod
+    def of(cls, text: str | None) -> Remembered:
+        """From there; nothing is remembered where it can't be read."""
+        seq, _, rest = (text or "").partition(":")
+        digest, _, begin = rest.partition(":")
+        return cls(Head(int(seq), digest), int(begin)) if seq.isdigit() and begin.isdigit() else cls()
+
+
+NOTHING = Remembered()
+
+
 def link(head: Head, record: Mapping[str, Any]) -> tuple[bytes, Head]:
     """The line for ``record`` behind ``head`` (without line break), and the new head."""
     text = encode(record)
@@ -56,11 +79,12 @@ class Verified:
     fault: Fault | None
 
 
-def verify(lines: Iterable[bytes], expected: Head | None = None) -> Verified:
+def verify(lines: Iterable[bytes], expected: Head | None = None, begin: int = 0) -> Verified:
     """Follow the chain through ``lines`` (oldest first, without line breaks), up to its first fault.
 
     The oldest line's predecessor may have been rotated away, so its ``prev`` is taken as given unless it is line 1.
-    ``expected`` is a head that must lie on the chain, or just before its oldest line.
+    ``expected`` is a head that must lie on the chain, or just before its oldest line; ``begin`` the number that the
+    oldest line has at most (0: not known).
     """
     head, first, count, seen = START, 0, 0, expected is None or expected.seq == 0
     for count, line in enumerate(lines, 1):
@@ -72,6 +96,9 @@ def verify(lines: Iterable[bytes], expected: Head | None = None) -> Verified:
             first, head = seq, Head(seq - 1, GENESIS if seq == 1 else prev)
             if expected is not None and 0 < expected.seq < seq and head != expected:
                 text = f"is number {seq}, but the daemon remembers {expected.seq}: what lay between is missing"
+                return Verified(count, first, head, Fault(count, text))
+            if 0 < begin < seq:
+                text = f"is number {seq}, but the log should begin with {begin}: what lay before is missing"
                 return Verified(count, first, head, Fault(count, text))
         if seq != head.seq + 1:
             return Verified(count, first, head, Fault(count, f"has number {seq}, but {head.seq + 1} should stand here"))

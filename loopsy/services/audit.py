@@ -12,13 +12,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from loopsy.core.audit import START, Head
+from loopsy.core.audit import Remembered
 from loopsy.services.storage import Storage
 from loopsy.store.audit import AuditLog
 from loopsy.store.database import get_fact, set_fact
 
 HEAD_FACT = "audit-head"
-"""``seq:hash`` of the newest line, kept in the database so that a log whose end was cut off is found out."""
+"""What is remembered of the log, kept in the database so that a log that was cut off, or removed, is found out."""
 REMEMBER_S = 5.0
 
 
@@ -41,7 +41,7 @@ class Audit(Service):
         self._log = audit_log
         self._pending: list[Mapping[str, Any]] = []
         self._failing = False
-        self._remembered = audit_log.head
+        self._remembered: Remembered | None = None
         self._remember = LoopingCall(self._remember_head)
         self._remember.clock = reactor
 
@@ -68,6 +68,8 @@ class Audit(Service):
         try:
             self._log.append(pending)
             self._failing = False
+            if self._log.has_surplus:
+                self._remember_head()
         except OSError as error:
             if not self._failing:
                 self.log.error("the audit log can't be written: {error}", error=error)
@@ -76,21 +78,25 @@ class Audit(Service):
             self._reactor.callLater(1, self._flush)
 
     def _remember_head(self) -> None:
-        if self._log.head == self._remembered or not self._storage.running:
+        state = self._log.state
+        if state == self._remembered or not self._storage.running:
             return
-        self._remembered = head = self._log.head
+        self._remembered = state
         descriptor = self._log.duplicate()
 
         def remember(db: sqlite3.Connection) -> None:
             os.fsync(descriptor)  # a power cut must not take lines that are remembered
-            set_fact(db, HEAD_FACT, f"{head.seq}:{head.hash}")
+            set_fact(db, HEAD_FACT, state.text())
 
         def close(result: Any) -> Any:
             os.close(descriptor)
             return result
 
         done = self._storage.write(remember).addBoth(close)
-        done.addErrback(lambda failure: self.log.failure("the audit log's head could not be remembered", failure))
+        done.addCallbacks(
+            lambda _: self._log.drop(state),
+            lambda failure: self.log.failure("the audit log's head could not be remembered", failure),
+        )
 
     async def stopService(self) -> None:  # our parent awaits it
         """Write what is left and remember the head. Stopped before storage is."""
@@ -102,10 +108,9 @@ class Audit(Service):
         self._log.close()
 
 
-def remembered_head(db: sqlite3.Connection) -> Head:
-    """The newest line that was remembered."""
-    seq, _, digest = (get_fact(db, HEAD_FACT) or "").partition(":")
-    return Head(int(seq), digest) if seq.isdigit() else START
+def remembered_head(db: sqlite3.Connection) -> Remembered:
+    """What was remembered of the log."""
+    return Remembered.of(get_fact(db, HEAD_FACT))
 
 
 KEPT_WHILE_FAILING = 10_000

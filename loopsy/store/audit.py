@@ -8,24 +8,35 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from loopsy.core.audit import START, Head, link, verify
+from loopsy.core.audit import NOTHING, START, Head, Remembered, link, verify
+
+SURPLUS = 8
+"""Old files beyond ``keep`` that wait to be dropped: that is done once the log's new begin is remembered. Where nothing
+can be remembered (a full disk), no more than these wait."""
 
 
 class AuditLog:
     """The open log and its head."""
 
-    def __init__(self, path: Path, max_bytes: int, keep: int, remembered: Head = START) -> None:
+    def __init__(self, path: Path, max_bytes: int, keep: int, remembered: Remembered = NOTHING) -> None:
         """Open the log; a last line that a crash left half-written goes, so that the next one stands alone.
 
-        ``remembered`` is a head that was on disk once. Where the log does not reach it any more, its end was cut off or
+        Where the log does not reach the head that is ``remembered``, which was on disk once, its end was cut off or
         changed: the chain goes on from what is remembered, so that the gap stays to be seen.
         """
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
         self.head = last_head(path)
-        self.was_cut = self.head.seq <= remembered.seq and self.head != remembered
+        self.was_cut = self.head.seq <= remembered.head.seq and self.head != remembered.head
         if self.was_cut:
-            self.head = remembered
+            self.head = remembered.head
+        self._begin = remembered.begin or _first_seq(files(path)) or self.head.seq + 1
+        self.has_surplus = numbered(path, keep).exists()
         self._open()
+
+    @property
+    def state(self) -> Remembered:
+        """What is to be remembered of it now."""
+        return Remembered(self.head, self._begin)
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
@@ -64,12 +75,24 @@ class AuditLog:
     def _rotate(self) -> None:
         os.fsync(self._descriptor)
         os.close(self._descriptor)
-        for number in range(self._keep - 1, -1, -1):
+        for number in range(self._keep + SURPLUS - 1, -1, -1):
             old = numbered(self._path, number)
             if old.exists():
                 os.replace(old, numbered(self._path, number + 1))
-        numbered(self._path, self._keep).unlink(missing_ok=True)
+        numbered(self._path, self._keep + SURPLUS).unlink(missing_ok=True)
+        self.has_surplus = numbered(self._path, self._keep).exists()
+        if self.has_surplus:
+            kept = [file for n in range(self._keep - 1, 0, -1) if (file := numbered(self._path, n)).exists()]
+            self._begin = _first_seq(kept) or self.head.seq + 1
         self._open()
+
+    def drop(self, remembered: Remembered) -> None:
+        """Remove the files beyond ``keep``, if the log's begin is remembered to lie behind them: were they gone first,
+        a kill in between would look as if somebody had taken them."""
+        if self.has_surplus and remembered.begin == self._begin:
+            for number in range(self._keep, self._keep + SURPLUS + 1):
+                numbered(self._path, number).unlink(missing_ok=True)
+            self.has_surplus = False
 
     def duplicate(self) -> int:
         """Another descriptor of the open file, for whoever makes it durable in another thread and closes it then."""
@@ -113,6 +136,15 @@ def last_head(path: Path) -> Head:
             found = verify([line])
             return Head(found.first_seq, sha256(line).hexdigest()) if found.fault is None else START
     return START
+
+
+def _first_seq(oldest_first: list[Path]) -> int | None:
+    """The number of the oldest line in these files, None where it can't be told."""
+    for file in oldest_first[:1]:
+        with open(file, "rb") as opened:
+            found = verify([opened.readline().removesuffix(b"\n")])
+        return found.first_seq if found.fault is None else None
+    return None
 
 
 def _last_line(path: Path) -> bytes | None:

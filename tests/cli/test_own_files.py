@@ -135,7 +135,7 @@ def logged(made: Path) -> Path:
         log.append([record(number)])
     log.close()
     database = Database(layout.database)
-    database.write([lambda db: set_fact(db, "audit-head", f"{log.head.seq}:{log.head.hash}")])
+    database.write([lambda db: set_fact(db, "audit-head", log.state.text())])
     database.close()
     return made
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loopsy.core.audit import START, verify
-from loopsy.store.audit import AuditLog, files, last_head, lines
+from loopsy.core.audit import NOTHING, START, Head, Remembered, verify
+from loopsy.store.audit import SURPLUS, AuditLog, files, last_head, lines
 
 RECORD = {"who": "kai", "what": "x" * 80}
 
@@ -19,8 +19,9 @@ def test_the_chain_goes_on_over_reopening_and_rotation(tmp_path: Path) -> None:
         log = AuditLog(path, max_bytes=600, keep=3)
         for _ in range(4):
             log.append([RECORD, RECORD])
+            log.drop(log.state)
         log.close()
-    found = verify(lines(path), log.head)
+    found = verify(lines(path), log.head, log.state.begin)
     assert (found.fault, found.head.seq, found.head) == (None, 40, last_head(path))
     assert [file.name for file in files(path)] == ["audit.jsonl.2", "audit.jsonl.1", "audit.jsonl"]
     assert all(file.stat().st_size <= 600 for file in files(path))
@@ -31,9 +32,54 @@ def test_with_one_file_kept_the_log_still_goes_on(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "a", max_bytes=300, keep=1)
     for _ in range(10):
         log.append([RECORD])
+        log.drop(log.state)
     log.close()
     assert len(files(tmp_path / "a")) == 1
-    assert verify(lines(tmp_path / "a"), log.head).fault is None
+    assert verify(lines(tmp_path / "a"), log.head, log.state.begin).fault is None
+
+
+def test_old_files_go_when_the_new_begin_is_remembered_and_some_wait_for_it(tmp_path: Path) -> None:
+    """Killed at any moment, the log begins no later than what was remembered last."""
+    path = tmp_path / "a"
+    log = AuditLog(path, max_bytes=300, keep=2)
+    before = log.state
+    while not log.has_surplus:
+        log.append([RECORD])
+    log.drop(before)
+    assert len(files(path)) == 3
+    assert verify(lines(path), before.head, before.begin).fault is None
+    now = log.state
+    assert now.begin > before.begin == 1
+    for _ in range(50):
+        log.append([RECORD])
+    assert len(files(path)) == 2 + SURPLUS
+    log.drop(now)  # older than the log is by now
+    assert len(files(path)) == 2 + SURPLUS
+    log.drop(log.state)
+    assert len(files(path)) == 2
+    again = AuditLog(path, 300, 2, log.state)
+    assert again.state == log.state
+    assert AuditLog(path, 300, 2).state == log.state
+
+
+def test_a_log_that_was_removed_goes_on_behind_the_gap(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    log = AuditLog(path, 10_000, 3)
+    log.append([RECORD, RECORD])
+    log.close()
+    path.unlink()
+    again = AuditLog(path, 10_000, 3, log.state)
+    assert again.was_cut
+    again.append([RECORD])
+    fault = verify(lines(path), again.state.head, again.state.begin).fault
+    assert fault is not None
+    assert fault.text == "is number 3, but the log should begin with 1: what lay before is missing"
+
+
+@pytest.mark.parametrize("text", [None, "", "x", "5", "5:abc", "5:abc:", "5:abc:x"])
+def test_what_can_not_be_read_is_not_remembered(text: str | None) -> None:
+    assert Remembered.of(text) == NOTHING
+    assert Remembered.of(Remembered(Head(5, "abc"), 3).text()) == Remembered(Head(5, "abc"), 3)
 
 
 @pytest.mark.parametrize("torn", [b"x", b'{"seq":3,"who', b"\xff" * 5])
