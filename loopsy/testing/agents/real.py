@@ -59,6 +59,7 @@ def _claude_variables(url: str) -> Mapping[str, str]:
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": DUMMY_KEY,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "ENABLE_TOOL_SEARCH": "false",  # a scripted model does not look for tools: it is to be offered all of them
         "IS_SANDBOX": "1",  # as root it refuses to work unasked without this
     }
 

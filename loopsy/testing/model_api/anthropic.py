@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
-from loopsy.testing.model_api.asked import Asked, named, pieces, runs, sse, text_of
+from loopsy.testing.model_api.asked import Asked, Named, pieces, runs, sse, text_of
 from loopsy.testing.model_api.scenario import Turn
 
 SHELLS = {"Bash": "command"}
@@ -27,7 +27,7 @@ def read(body: Any) -> Asked:
     )
 
 
-def events(turn: Turn, asked: Asked, body: Any) -> Iterator[bytes]:
+def events(turn: Turn, calls: Sequence[Named], body: Any) -> Iterator[bytes]:
     """The answer, an event at a time."""
     usage = {"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
     message = {
@@ -39,12 +39,11 @@ def events(turn: Turn, asked: Asked, body: Any) -> Iterator[bytes]:
     if turn.say:
         yield from _block(index, {"type": "text", "text": ""}, _text(turn))
         index += 1
-    for call in turn.calls:
-        name, given = named(call, asked.offered, SHELLS)
+    for name, given in calls:
         block = {"type": "tool_use", "id": f"toolu_{uuid4().hex[:24]}", "name": name, "input": {}}
         yield from _block(index, block, iter([{"type": "input_json_delta", "partial_json": json.dumps(given)}]))
         index += 1
-    stop = "tool_use" if turn.calls else "end_turn"
+    stop = "tool_use" if calls else "end_turn"
     yield sse({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": usage})
     yield sse({"type": "message_stop"})
 
@@ -60,9 +59,8 @@ def _block(index: int, block: dict[str, Any], deltas: Iterator[dict[str, Any]]) 
     yield sse({"type": "content_block_stop", "index": index})
 
 
-def whole(turn: Turn, asked: Asked, body: Any) -> dict[str, Any]:
+def whole(turn: Turn, calls: Sequence[Named], body: Any) -> dict[str, Any]:
     """The same answer in one piece, for those who do not want it streamed."""
-    calls = [named(call, asked.offered, SHELLS) for call in turn.calls]
     used = [{"type": "tool_use", "id": f"toolu_{uuid4().hex[:24]}", "name": n, "input": given} for n, given in calls]
     said = [{"type": "text", "text": turn.text * turn.pieces}] if turn.say else []
     return {

@@ -27,6 +27,10 @@ class Asked:
     """The shape that the answer must have; what is asked on the side often wants one."""
 
 
+Named = tuple[str, dict[str, Any]]
+"""A tool as the agent names it, and its input."""
+
+
 def runs(roles: Iterable[str], model: str) -> int:
     """How many unbroken runs of the model's own items there are: each is one answer."""
     count, before = 0, ""
@@ -36,7 +40,7 @@ def runs(roles: Iterable[str], model: str) -> int:
     return count
 
 
-def named(call: Call, offered: tuple[str, ...], shells: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+def named(call: Call, offered: tuple[str, ...], shells: Mapping[str, str]) -> Named:
     """The name and input that the agent asking knows a call by. ``shells``: its shell tools, and which input of each
     takes the command.
 

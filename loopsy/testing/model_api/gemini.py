@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from loopsy.testing.model_api.asked import Asked, named, pieces, runs, sse, text_of
+from loopsy.testing.model_api.asked import Asked, Named, pieces, runs, sse, text_of
 from loopsy.testing.model_api.scenario import Turn
 
 SHELLS = {"run_shell_command": "command"}
@@ -28,21 +28,20 @@ def read(body: Any) -> Asked:
     )
 
 
-def events(turn: Turn, asked: Asked, body: Any) -> Iterator[bytes]:
+def events(turn: Turn, calls: Sequence[Named], body: Any) -> Iterator[bytes]:
     """The answer, an event at a time."""
     for text in pieces(turn.text, turn.pieces):
         yield sse(_chunk([{"text": text}]), name=False)
-    yield sse(_chunk(_calls(turn, asked), finish="STOP"), name=False)
+    yield sse(_chunk(_calls(calls), finish="STOP"), name=False)
 
 
-def whole(turn: Turn, asked: Asked, body: Any) -> dict[str, Any]:
+def whole(turn: Turn, calls: Sequence[Named], body: Any) -> dict[str, Any]:
     """The answer in one piece."""
     said = [{"text": turn.text * turn.pieces}] if turn.say else []
-    return _chunk([*said, *_calls(turn, asked)], finish="STOP")
+    return _chunk([*said, *_calls(calls)], finish="STOP")
 
 
-def _calls(turn: Turn, asked: Asked) -> list[dict[str, Any]]:
-    calls = [named(call, asked.offered, SHELLS) for call in turn.calls]
+def _calls(calls: Sequence[Named]) -> list[dict[str, Any]]:
     return [{"functionCall": {"name": name, "args": given}} for name, given in calls]
 
 

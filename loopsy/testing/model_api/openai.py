@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
-from loopsy.testing.model_api.asked import Asked, named, pieces, runs, sse, text_of
+from loopsy.testing.model_api.asked import Asked, Named, pieces, runs, sse, text_of
 from loopsy.testing.model_api.scenario import Turn
 
 SHELLS = {"exec_command": "cmd", "shell_command": "command"}
@@ -42,7 +42,7 @@ def _offered(tools: Any) -> Iterator[str]:
             yield tool.get("name", tool.get("type", ""))
 
 
-def events(turn: Turn, asked: Asked, body: Any) -> Iterator[bytes]:
+def events(turn: Turn, calls: Sequence[Named], body: Any) -> Iterator[bytes]:
     """The answer, an event at a time."""
     response = {"id": f"resp_{uuid4().hex}", "object": "response", "status": "in_progress", "output": []}
     yield sse({"type": "response.created", "response": response})
@@ -50,8 +50,7 @@ def events(turn: Turn, asked: Asked, body: Any) -> Iterator[bytes]:
     if turn.say:
         yield from _message(turn, index)
         index += 1
-    for call in turn.calls:
-        name, given = named(call, asked.offered, SHELLS)
+    for name, given in calls:
         yield from _item(index, _function_call(name, given))
         index += 1
     usage = {

@@ -18,7 +18,7 @@ from typing import Any, Self, cast
 from attrs import frozen
 
 from loopsy.testing.model_api import anthropic, gemini, openai
-from loopsy.testing.model_api.asked import Asked, example
+from loopsy.testing.model_api.asked import Asked, example, named
 from loopsy.testing.model_api.scenario import OVER, Scenario, Turn
 
 HOLD_S = 120.0
@@ -165,16 +165,18 @@ class _Exchange(BaseHTTPRequestHandler):
         if turn.hold:
             self.api.held()
         if turn.status != 200:
-            self._json(turn.status, {"type": "error", "error": {"type": "scripted", "message": "scripted refusal"}})
+            self._refuse(turn.status, "scripted refusal")
             return
         try:
-            if dialect is not openai and not _streams(self.path, content):
-                self._json(200, dialect.whole(turn, asked, content))
-                return
-            self._stream(turn, dialect.events(turn, asked, content))
+            calls = [named(call, asked.offered, dialect.SHELLS) for call in turn.calls]
         except LookupError as error:
             self.api.faults.append(str(error))
-            self._break()
+            self._refuse(400, str(error))  # agents don't try that again
+            return
+        if dialect is openai or _streams(self.path, content):
+            self._stream(turn, dialect.events(turn, calls, content))
+        else:
+            self._json(200, dialect.whole(turn, calls, content))
 
     def _stream(self, turn: Turn, events: Iterator[bytes]) -> None:
         self.send_response(200)
@@ -188,6 +190,9 @@ class _Exchange(BaseHTTPRequestHandler):
             self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
             time.sleep(turn.pace)
         self.wfile.write(b"0\r\n\r\n")
+
+    def _refuse(self, status: int, message: str) -> None:
+        self._json(status, {"type": "error", "error": {"type": "invalid_request_error", "message": message}})
 
     def _break(self) -> None:
         """End the connection in mid-answer."""
