@@ -28,7 +28,8 @@ from loopsy.errors import Forbidden, LoopsyError, PeerNotFound, PeerOffline
 from loopsy.services.daemon import Daemon
 from loopsy.web.bodies import BodyStream
 from loopsy.web.execution import JOB_ID, NOTED
-from loopsy.web.request import REQUEST_ID, EdgeRequest
+from loopsy.web.outcomes import Ends
+from loopsy.web.request import MAX_ID, REQUEST_ID, EdgeRequest
 from loopsy.web.routes import ANSWERED, Answered, Call, Raw, Routes
 from loopsy.wire import urls
 from loopsy.wire.peers import OFFLINE
@@ -44,6 +45,8 @@ RETURNED = (b"content-type", b"content-disposition", b"content-range", b"accept-
             b"retry-after", b"allow", b"tus-resumable", b"tus-version", b"tus-extension", b"tus-max-size",
             b"tus-checksum-algorithm", b"upload-offset", b"upload-length", b"upload-expires", JOB_ID)  # fmt: skip
 OURS = b"x-loopsy-"
+RUNS = ("execute", "execute/stream")
+"""Whose answers tell how a command ended."""
 
 
 @frozen(eq=False)
@@ -69,7 +72,7 @@ class GatewayArea:
             raise offline(record, error) from None
         if record is not None:
             self.daemon.peers.answered(record)
-        forwarding.answer(response, peer)
+        forwarding.answer(response, peer, call if rest in RUNS else None)
         return ANSWERED
 
     def _target(self, peer: str, key: str | None) -> tuple[Record | None, Target]:
@@ -139,8 +142,9 @@ class Forwarding:
         )
         return self._sending
 
-    def answer(self, response: IResponse, peer: str) -> None:
-        """Send the answer back as it comes. What the peer has at an address of its own is reached through us."""
+    def answer(self, response: IResponse, peer: str, run: Call[Any] | None) -> None:
+        """Send the answer back as it comes. What the peer has at an address of its own is reached through us. Of a
+        ``run`` our audit line tells how it ended."""
         request = self._request
         for name, values in response.headers.getAllRawHeaders():
             if name.lower() in RETURNED or name.lower().startswith(OURS):
@@ -151,7 +155,10 @@ class Forwarding:
         kind = (response.headers.getRawHeaders(b"content-type") or [b"application/octet-stream"])[0]
         request.begin(response.code, kind, self._length(response))
         request.write(b"")
-        self._returning = Returning(request)
+        job = response.headers.getRawHeaders(JOB_ID)
+        if run is not None and job:
+            run.note(job=job[0].decode("latin-1")[:MAX_ID])
+        self._returning = Returning(request) if run is None else ReturningRun(request, run, kind)
         response.deliverBody(self._returning)
 
     def _length(self, response: IResponse) -> int | None:
@@ -206,3 +213,23 @@ class Returning(Protocol):
     def stopProducing(self) -> None:
         """The client left: so does the peer's connection, which ends what runs there."""
         cut(self.transport)
+
+
+class ReturningRun(Returning):
+    """The same for the answer of a command."""
+
+    def __init__(self, request: EdgeRequest, call: Call[Any], content_type: bytes) -> None:
+        super().__init__(request)
+        self._call, self._content_type = call, content_type
+        self._ends = Ends()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand on."""
+        self._ends.add(data)
+        self._request.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note the outcome before the line is written."""
+        if reason.check(ResponseDone):
+            self._call.note(**self._ends.outcome(self._content_type))
+        super().connectionLost(reason)

@@ -20,6 +20,7 @@ import pytest
 
 from loopsy.store.audit import files
 from loopsy.testing.nodes import Node, keyed_pair
+from loopsy.wire import frames
 from tests.integration.conftest import until
 from tests.integration.machine import COMMAND, Machine
 from tests.integration.streams import Stream
@@ -63,6 +64,22 @@ def test_one_line_a_request_with_who_what_from_where_and_how_it_went(make_node: 
         assert (record["who"], record["status"], record.get("code")) == expected
     assert by_id(node, "own")["what"]["key"] == "a/b"
     assert "secret" not in node.layout.audit.read_text()
+
+
+def test_the_line_of_a_command_on_a_peer_tells_how_it_ended(pair: tuple[Node, Node]) -> None:
+    a, _ = pair
+    body = {"command": "sh", "args": ["-c", "echo hi; exit 3"]}
+    for request_id, path, accept in (
+        ("whole", "/peers/bravo/execute", "application/json"),
+        ("events", "/peers/bravo/execute/stream", "text/event-stream"),
+        ("framed", "/peers/bravo/execute/stream", frames.CONTENT_TYPE),
+    ):
+        a.ask("POST", path, body, headers={"x-request-id": request_id, "accept": accept})
+        what = by_id(a, request_id)["what"]
+        assert (what["peer"], what["command"], what["exit"]) == ("bravo", "sh -c 'echo hi; exit 3'", 3)
+        assert request_id == "whole" or what["job"]
+    a.ask("POST", "/peers/bravo/execute", {"command": "rm"}, headers={"x-request-id": "refused"})
+    assert "exit" not in by_id(a, "refused")["what"]
 
 
 # -- what nothing tells -----------------------------------------------------------------------------------------------
