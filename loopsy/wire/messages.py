@@ -20,8 +20,13 @@ STATES = (QUEUED, DELIVERED, UNREAD, READ, ACKED, EXPIRED, REFUSED, UNDELIVERABL
 DUPLICATE, LATER, UNKNOWN, KNOWN = "duplicate", "later", "unknown", "known"
 EVERYONE = "*"
 ENVELOPES_MAX = 100
+DELIVER_BYTES = 1024 * 1024
+"""Of one delivery, as JSON."""
 RECEIPTS_MAX = 500
-ID_SHAPE = re.compile(r"[!-~]{1,128}")
+WAIT_MAX_S = 300
+PAGE_MAX = 200
+ID_MAX = 128
+ID_SHAPE = re.compile(rf"[!-~]{{1,{ID_MAX}}}")
 
 
 def message_id(_: Any, attribute: Any, value: Any) -> None:
@@ -111,8 +116,8 @@ class Thread:
 class Take:
     """``POST /messages/take``: unread ones, which are then read."""
 
-    limit: int = field(default=50, validator=within(1, 200, "messages"))
-    wait: float = field(default=0, validator=within(0, 300, "seconds"))
+    limit: int = field(default=50, validator=within(1, PAGE_MAX, "messages"))
+    wait: float = field(default=0, validator=within(0, WAIT_MAX_S, "seconds"))
     from_: str | None = None
     thread: str | None = None
 
@@ -136,7 +141,8 @@ class Envelope:
     ts: int = field(validator=within(0, 2**53, "ms"))
     thread: str = field(validator=message_id)
     origin: str = field(default=AGENT, validator=one_of(*ORIGINS))
-    depth: int = field(default=0, validator=within(0, 10**6, ""))
+    depth: int | None = field(default=None, validator=within(0, 10**6, ""))
+    """A 0 said of an agent's reply is the sender's user's word to go on."""
     in_reply_to: str | None = field(default=None, validator=message_id)
     expires_in: int | None = field(default=None, validator=at_least(0, "ms"))
     """ms from now, since clocks differ."""
