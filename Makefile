@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-tools test-agents check unit bench bench-tools dist clean
+.PHONY: demo test test-tools test-agents check unit bench bench-tools dist clean vendor
 .DEFAULT_GOAL := check
 
 $(READY): setup.cfg pyproject.toml loopsy/_version.py
@@ -44,6 +44,9 @@ bench: $(READY) bench-tools ## speed and memory, beside what you would use inste
 bench-tools:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v wrk && test -x /usr/sbin/sshd && command -v rsync; } >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server openssh-client rsync wrk >/dev/null; fi
+
+vendor: ## refresh the dashboard's vendored files from the npm registry; versions are pinned in tools/vendor.py
+	$(PYTHON) tools/vendor.py
 
 dist: $(READY) ## a wheel and a source archive in dist/
 	$(BIN)/python -m build --outdir dist .

@@ -66,6 +66,12 @@ class KeyExpired(LoopsyError):
     code, status = 1003, 403
 
 
+class LaunchRefused(LoopsyError):
+    """This address opened the dashboard already, or is too old."""
+
+    code, status = 1004, 403
+
+
 # -- peers ------------------------------------------------------------------------------------------------------------
 class PeerNotFound(LoopsyError):
     """No such peer."""

@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "start": ("daemon", "start the daemon"),
         "stop": ("daemon", "stop the daemon"),
         "restart": ("daemon", "stop it and start it again"),
+        "dashboard": ("dashboard", "see and do it all in a browser"),
         "reload": ("daemon", "take up a changed configuration"),
         "status": ("daemon", "show the daemon, its peers and jobs"),
         "doctor": ("doctor", "check everything, with a remedy for each fault"),

@@ -55,10 +55,12 @@ class Stranger:
     """Nobody we know: may ask for what is open to anyone."""
 
     name: str = "stranger"
+    is_here: bool = False
+    """It asks from this machine itself."""
 
 
 Principal = Local | PeerPrincipal | Stranger
-LOCAL, STRANGER = Local(), Stranger()
+LOCAL, STRANGER, NEARBY = Local(), Stranger(), Stranger(is_here=True)
 RESERVED = frozenset({LOCAL.name, STRANGER.name})
 """No peer may be called so: uploads, rates and the audit log tell callers apart by name."""
 
@@ -67,6 +69,11 @@ RESERVED = frozenset({LOCAL.name, STRANGER.name})
 @frozen
 class Anyone:
     """No key needed."""
+
+
+@frozen
+class ThisMachine:
+    """No key needed, but only from this machine: the dashboard's files, which hold nothing."""
 
 
 @frozen
@@ -86,7 +93,7 @@ class Scoped:
     scope: Scope
 
 
-Access = Anyone | LocalOnly | AnyKey | Scoped
+Access = Anyone | ThisMachine | LocalOnly | AnyKey | Scoped
 
 
 def check(principal: Principal, access: Access) -> None:
@@ -95,11 +102,11 @@ def check(principal: Principal, access: Access) -> None:
     :raises Unauthenticated: the route needs a key. :raises Forbidden: the key may not do this.
     """
     match access, principal:
-        case (Anyone(), _) | (_, Local()):
+        case (Anyone(), _) | (_, Local()) | (ThisMachine(), Stranger(is_here=True)):
             return
         case _, Stranger():
             raise Unauthenticated("a key is needed (authorization: Bearer <key>)")
-        case LocalOnly(), _:
+        case (LocalOnly() | ThisMachine()), _:
             raise Forbidden("only this machine's own key may do this")
         case Scoped(scope), PeerPrincipal(name=name, scopes=scopes) if scope not in scopes:
             raise Forbidden(f"peer {name} may not use {scope.value} here")

@@ -17,6 +17,7 @@ from loopsy.client.peer import PeerClient
 from loopsy.config import Config
 from loopsy.services.audit import Audit, remembered_head
 from loopsy.services.context import Context
+from loopsy.services.dashboard import Dashboard
 from loopsy.services.events import Events
 from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
@@ -57,6 +58,7 @@ class Daemon:
     audit: Audit
     trust: Trust
     pairing: Pairing
+    dashboard: Dashboard
     tls: OwnTls | None
     """Our certificate, where TLS is on."""
     started: float
@@ -131,10 +133,11 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     )
     transfers = Transfers(reactor, settings, peers, events)
     PeerNews(peers, settings, events)
+    dashboard = Dashboard(settings, storage, config.server.port)
     root = Backwards()
     children: list[Service] = [
         *(Held(pid_file), log, storage, events, audit, context, peers, execution),
-        *(pairing, transfers, transfer, uploads),
+        *(pairing, transfers, transfer, uploads, dashboard),
     ]
     if tls is not None:
         children.append(Renewal(reactor, layout, own.hostname, peers, storage))
@@ -153,6 +156,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         audit=audit,
         trust=trust,
         pairing=pairing,
+        dashboard=dashboard,
         tls=tls,
         started=time.monotonic(),
     )

@@ -15,11 +15,13 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect
 
 from loopsy.core import hosts, principals
-from loopsy.core.principals import PeerPrincipal, Principal
+from loopsy.core.dashboard import cookie_of
+from loopsy.core.principals import LOCAL, NEARBY, PeerPrincipal, Principal
 from loopsy.core.rates import Category, Rates
-from loopsy.errors import InvalidRequest, LoopsyError, UnknownRoute, WrongContentType, WrongMethod
+from loopsy.errors import InvalidRequest, UnknownRoute, WrongContentType, WrongMethod
 from loopsy.services.audit import Records
 from loopsy.services.clock import now_ms
+from loopsy.services.dashboard import Dashboard
 from loopsy.services.settings import Settings
 from loopsy.web.routes import Bound, Raw, Table
 
@@ -57,9 +59,10 @@ class Edge:
         names: frozenset[str] = frozenset(),
         last_used: MutableMapping[str, int] | None = None,
         first_use: Callable[[str], object] = lambda _: None,
+        door: Dashboard | None = None,
     ) -> None:
         """``names``: what this machine is called; ``last_used``: when each peer's key was presented, for us to fill;
-        ``first_use``: is told when a peer presents a key that waited for its first use."""
+        ``first_use``: is told when a peer presents a key that waited for its first use; ``door``: knows cookies."""
         self.table = table
         self.records = records
         self._settings = settings
@@ -68,6 +71,7 @@ class Edge:
         self._hosts: set[bytes] = set()
         self._names = names
         self._first_use = first_use
+        self._door = door
         self._last_used = {} if last_used is None else last_used
 
     def identify(self, authorization: bytes | None) -> Principal:
@@ -92,13 +96,10 @@ class Edge:
             if len(self._hosts) < MATCHES:
                 self._hosts.add(host)
 
-    def still_may(self, authorization: bytes | None, admission: Admission) -> bool:
-        """Whether a request that is under way would still be let in, with the keys and scopes of now."""
-        try:
-            principals.check(self.identify(authorization), admission.match.bound.route.access)
-        except LoopsyError:
-            return False
-        return True
+    def by_cookie(self, header: str) -> Principal:
+        """Who calls from a browser: the dashboard's cookie is the own key."""
+        cookie = None if self._door is None else cookie_of(header, self._door.cookie_name)
+        return LOCAL if cookie is not None and self._door is not None and self._door.knows(cookie) else NEARBY
 
     def admit(
         self, method: bytes, path: bytes, principal: Principal, content_type: Callable[[], bytes | None]

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from loopsy.config import ContextLimits
 from loopsy.services.daemon import Daemon
 from loopsy.web.context import ContextArea
+from loopsy.web.dashboard import DashboardArea
 from loopsy.web.edge import Edge
 from loopsy.web.events import EventsArea
 from loopsy.web.execution import ExecutionArea
@@ -40,6 +41,7 @@ def table(daemon: Daemon) -> Table:
     areas: list[Area] = [
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
         TransferArea(daemon), UploadsArea(daemon), TransfersArea(daemon), TrustArea(daemon), PairingArea(daemon),
+        DashboardArea(daemon),
         EventsArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
@@ -69,7 +71,7 @@ class Listener(Service):
         self._hosts = [server.host, *(["127.0.0.1"] if server.host not in (*EVERYWHERE, *LOOPBACK) else [])]
         names = own_names(daemon.own.hostname)
         used, first_use = daemon.peers.last_used, daemon.trust.first_use
-        edge = Edge(table(daemon), daemon.settings, daemon.audit, names, used, first_use)
+        edge = Edge(table(daemon), daemon.settings, daemon.audit, names, used, first_use, daemon.dashboard)
         self._site = Site(reactor, edge, body_limit(daemon.settings.config.context))
         self._execution = daemon.execution
         self._factory = OnePort(self._site, None if daemon.tls is None else daemon.tls.context)

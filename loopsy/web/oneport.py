@@ -6,7 +6,6 @@ Once TLS is on, plain HTTP is for this machine's own clients, on loopback; from 
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall
@@ -14,6 +13,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from loopsy.core.hosts import is_loopback
 from loopsy.errors import TlsNeeded
 from loopsy.web.site import Site
 from loopsy.wire import codec
@@ -128,13 +128,3 @@ class FirstByte(Protocol):
             b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
         )
         transport.loseConnection()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own loopback."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

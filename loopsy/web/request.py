@@ -20,8 +20,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 
-from loopsy.core import hosts
-from loopsy.core.principals import STRANGER, Principal
+from loopsy.core import hosts, principals
+from loopsy.core.dashboard import check_page
+from loopsy.core.hosts import is_loopback
+from loopsy.core.principals import NEARBY, STRANGER, Local, Principal
 from loopsy.errors import BodyTooLarge, BodyTooSlow, Forbidden, InternalError, InvalidRequest, LoopsyError
 from loopsy.services.clock import now_ms
 from loopsy.web.bodies import BodyStream, BufferedBody
@@ -44,8 +46,7 @@ SECURITY = {
     b"content-security-policy": [b"default-src 'none'; frame-ancestors 'none'"],
 }
 HEAD = (
-    b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: application/json\r\nx-request-id: %s\r\n"
-    b"%scontent-length: %d\r\n\r\n"
+    b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: application/json\r\nx-request-id: %s\r\n%scontent-length: %d\r\n\r\n"
 )
 SECURITY_LINES = b"".join(b"%s: %s\r\n" % (name, value) for name, values in SECURITY.items() for value in values)
 
@@ -115,7 +116,7 @@ class EdgeRequest(server.Request):
     def _admit(self, length: int | None) -> None:
         self.edge.check_host(self.getHeader(b"host"))
         self._check_site()
-        self.principal = self.edge.identify(self.getHeader(b"authorization"))
+        self.principal = self._who()
         admission = self.edge.admit(self.method, self.path, self.principal, lambda: self.getHeader(b"content-type"))
         self._admission = admission
         route = admission.match.bound.route
@@ -129,6 +130,19 @@ class EdgeRequest(server.Request):
             self._sink = BufferedBody(limit)
             if length != 0:
                 self._deadline = self.channel.callLater(BODY_S, self._too_slow)
+
+    def _who(self) -> Principal:
+        """By the key; without one, from this machine, by a cookie, which counts only from our own page."""
+        authorization, cookie = self.getHeader(b"authorization"), self.header(b"cookie")
+        principal = self.edge.identify(authorization)
+        if principal is not STRANGER or not is_loopback(getattr(self.channel.getPeer(), "host", "")):
+            return principal
+        principal = NEARBY if cookie is None else self.edge.by_cookie(cookie)
+        if isinstance(principal, Local):
+            method = self.method if self.getHeader(b"upgrade") is None else b"UPGRADE"
+            site, origin, referer = self.getHeader(b"sec-fetch-site"), self.header(b"origin"), self.header(b"referer")
+            check_page(method, site, origin, referer, f"http://{self.header(b'host')}")
+        return principal
 
     def _check_site(self) -> None:
         """Browsers say which site's page asks; programs don't."""
@@ -343,9 +357,11 @@ class EdgeRequest(server.Request):
 
     def recheck(self) -> None:
         """Keys or scopes changed: a request of somebody who would no longer be let in is cut."""
-        admission = self._admission
-        if admission is not None and not self.edge.still_may(self.getHeader(b"authorization"), admission):
-            self.cut()
+        if self._admission is not None:
+            try:
+                principals.check(self._who(), self._admission.match.bound.route.access)
+            except LoopsyError:
+                self.cut()
 
     def cut(self) -> None:
         """Break the connection: a half-sent answer must not look whole."""

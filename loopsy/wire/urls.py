@@ -61,6 +61,11 @@ TRANSFER_EVENTS = f"{BASE}/transfers/<transfer_id>/events"
 
 EVENTS = f"{BASE}/events"
 
+DASHBOARD = "/dashboard/"
+DASHBOARD_FILE = "/dashboard/<path:file>"
+DASHBOARD_LAUNCH = f"{BASE}/dashboard/launch"
+DASHBOARD_SESSION = f"{BASE}/dashboard/session"
+
 MESSAGES = f"{BASE}/messages"
 MESSAGE = f"{BASE}/messages/<message_id>"
 MESSAGE_READ = f"{BASE}/messages/<message_id>/read"

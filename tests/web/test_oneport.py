@@ -12,7 +12,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from loopsy.web.oneport import SILENT_S, FirstByte, is_loopback
+from loopsy.core.hosts import is_loopback
+from loopsy.web.oneport import SILENT_S, FirstByte
 
 
 class Heard(Protocol):

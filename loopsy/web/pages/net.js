@@ -1,0 +1,154 @@
+// Talking to this machine's daemon: questions, and the one stream of events. Other machines are reached through it.
+import { useEffect, useRef, useState } from "./vendor/hooks.js";
+
+const BASE = "/api/v1";
+
+export class ApiError extends Error {
+  constructor(status, error) {
+    super(error?.message || `the daemon answered ${status}`);
+    this.status = status;
+    this.code = error?.code;
+    this.hint = error?.details?.hint;
+    this.details = error?.details || {};
+  }
+}
+
+/** The address of `path` on a machine (null: this one). */
+export const at = (peer, path) => (peer ? `${BASE}/peers/${encodeURIComponent(peer)}${path}` : `${BASE}${path}`);
+
+/** Ask; the answer's JSON. Throws an ApiError. */
+export async function ask(method, path, body, { peer = null, signal } = {}) {
+  let answer;
+  try {
+    answer = await fetch(at(peer, path), {
+      method,
+      signal,
+      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { message: "the daemon does not answer" });
+  }
+  const data = await answer.json().catch(() => null);
+  if (answer.status === 401) live.locked();
+  if (!answer.ok) throw new ApiError(answer.status, data?.error);
+  return data;
+}
+
+// -- the stream of events -----------------------------------------------------------------------------------------
+// EventSource comes back by itself, with the id of the last event; the daemon sends what was missed, or "reset".
+const QUIET_MS = 40_000; // the daemon says something every 15 s
+
+class Live {
+  constructor() {
+    this.state = "connecting"; // connecting | live | stale | locked
+    this.listeners = new Set();
+    this.watchers = new Set();
+    this.source = null;
+    this.heard = 0;
+  }
+
+  start() {
+    this.source = new EventSource(`${BASE}/events?machines=all`);
+    this.source.onopen = () => this.alive();
+    this.source.onerror = () => this.lost();
+    this.source.onmessage = (message) => {
+      this.alive();
+      this.tell(JSON.parse(message.data));
+    };
+    this.source.addEventListener("quiet", () => this.alive());
+    clearInterval(this.timer);
+    this.timer = setInterval(() => {
+      if (this.state === "live" && Date.now() - this.heard > QUIET_MS) this.set("stale");
+    }, 5_000);
+  }
+
+  alive() {
+    this.heard = Date.now();
+    if (this.state === "stale") this.tell({ type: "reset" });
+    if (this.state !== "locked") this.set("live");
+  }
+
+  lost() {
+    if (this.state === "locked") return;
+    this.set("stale");
+    if (this.source.readyState === EventSource.CLOSED) {
+      // The browser gave up: the daemon refused (the session is over) or is away. Ask, then try again.
+      setTimeout(() => {
+        if (this.state === "locked") return;
+        ask("GET", "/status").then(() => this.start(), () => this.lost());
+      }, 2_000);
+    }
+  }
+
+  locked() {
+    this.set("locked");
+    this.source?.close();
+  }
+
+  set(state) {
+    if (state === this.state) return;
+    this.state = state;
+    this.watchers.forEach((watcher) => watcher(state));
+  }
+
+  tell(event) {
+    this.listeners.forEach((listener) => listener(event));
+  }
+}
+
+export const live = new Live();
+
+/** The stream's state, kept up to date. */
+export function useLiveState() {
+  const [state, set] = useState(live.state);
+  useEffect(() => {
+    live.watchers.add(set);
+    set(live.state);
+    return () => live.watchers.delete(set);
+  }, []);
+  return state;
+}
+
+/** Call `listener` with each event. */
+export function useEvents(listener) {
+  const held = useRef(listener);
+  held.current = listener;
+  useEffect(() => {
+    const heard = (event) => held.current(event);
+    live.listeners.add(heard);
+    return () => live.listeners.delete(heard);
+  }, []);
+}
+
+/** Whether an event is of one of these areas, on this machine or `peer`. */
+export const concerns = (event, areas, peer = null) =>
+  event.type === "reset" || ((event.machine || null) === peer && areas.includes(event.type.split(".")[0]));
+
+/**
+ * What `path` answers, asked again when an event of `areas` says that it changed (at most four times a second).
+ * → { data, error, loading, reload, setData }
+ */
+export function useResource(path, areas = [], peer = null) {
+  const [state, set] = useState({ data: null, error: null, loading: true });
+  const [asked, askAgain] = useState(0);
+  const timer = useRef(null);
+  useEffect(() => {
+    if (path === null) return undefined;
+    const control = new AbortController();
+    ask("GET", path, undefined, { peer, signal: control.signal }).then(
+      (data) => set({ data, error: null, loading: false }),
+      (error) => error.name !== "AbortError" && set((old) => ({ ...old, error, loading: false })),
+    );
+    return () => control.abort();
+  }, [path, peer, asked]);
+  useEffect(() => set({ data: null, error: null, loading: true }), [path, peer]);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const reload = () => {
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => askAgain((count) => count + 1), 250);
+  };
+  useEvents((event) => concerns(event, areas, peer) && reload());
+  return { ...state, reload: () => askAgain((count) => count + 1), setData: (data) => set((old) => ({ ...old, data })) };
+}
