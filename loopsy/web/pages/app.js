@@ -1,6 +1,5 @@
 // The frame: where we are, what waits, whether what is shown is fresh. Each view is a module of its own, loaded when asked for.
-import { render } from "./vendor/preact.js";
-import { useEffect, useState } from "./vendor/hooks.js";
+import { render, useEffect, useState } from "./vendor/preact.js";
 import { ask, live, useLiveState, useResource } from "./net.js";
 import { address, Badge, Failure, html, Over, usePlace } from "./ui.js";
 

@@ -9,6 +9,7 @@ async function enter() {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token }),
   });
+  await answer.text();
   if (answer.ok) location.replace("/dashboard/");
   else word.textContent = "This address was used already, or is too old. Run “loopsy dashboard” again.";
 }

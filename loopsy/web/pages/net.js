@@ -1,5 +1,5 @@
 // Talking to this machine's daemon: questions, and the one stream of events. Other machines are reached through it.
-import { useEffect, useRef, useState } from "./vendor/hooks.js";
+import { useEffect, useRef, useState } from "./vendor/preact.js";
 
 const BASE = "/api/v1";
 
@@ -126,29 +126,73 @@ export function useEvents(listener) {
 export const concerns = (event, areas, peer = null) =>
   event.type === "reset" || ((event.machine || null) === peer && areas.includes(event.type.split(".")[0]));
 
+// -- what the daemon answered, held once for all parts of the page that show it -------------------------------------
+class Resource {
+  constructor(path, peer) {
+    Object.assign(this, { path, peer, state: { data: null, error: null }, users: new Set(), timer: null, control: null });
+  }
+
+  use(user) {
+    this.users.add(user);
+    if (this.users.size === 1) {
+      this.heard = (event) => [...this.users].some((one) => concerns(event, one.areas, this.peer)) && this.soon();
+      live.listeners.add(this.heard);
+      this.load();
+    }
+    return () => {
+      this.users.delete(user);
+      if (this.users.size) return;
+      live.listeners.delete(this.heard);
+      clearTimeout(this.timer);
+      this.control?.abort();
+      held.delete(keyOf(this.path, this.peer));
+    };
+  }
+
+  // Events come in bursts: at most four times a second.
+  soon() {
+    this.timer ??= setTimeout(() => this.load(), 250);
+  }
+
+  load() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.control?.abort();
+    this.control = new AbortController();
+    ask("GET", this.path, undefined, { peer: this.peer, signal: this.control.signal }).then(
+      (data) => this.tell({ data, error: null }),
+      (error) => error.name !== "AbortError" && this.tell({ ...this.state, error }),
+    );
+  }
+
+  tell(state) {
+    this.state = state;
+    this.users.forEach((user) => user.tell(state));
+  }
+}
+
+const held = new Map();
+const keyOf = (path, peer) => `${peer || ""} ${path}`;
+const resource = (path, peer) => {
+  const key = keyOf(path, peer);
+  if (!held.has(key)) held.set(key, new Resource(path, peer));
+  return held.get(key);
+};
+const NOTHING = { data: null, error: null };
+
 /**
- * What `path` answers, asked again when an event of `areas` says that it changed (at most four times a second).
- * → { data, error, loading, reload, setData }
+ * What `path` answers on a machine, asked again when an event of `areas` says that it changed; null: nothing is asked.
+ * → { data, error, reload }
  */
 export function useResource(path, areas = [], peer = null) {
-  const [state, set] = useState({ data: null, error: null, loading: true });
-  const [asked, askAgain] = useState(0);
-  const timer = useRef(null);
+  const key = path === null ? null : keyOf(path, peer);
+  const [shown, show] = useState({ key: null, state: NOTHING });
   useEffect(() => {
-    if (path === null) return undefined;
-    const control = new AbortController();
-    ask("GET", path, undefined, { peer, signal: control.signal }).then(
-      (data) => set({ data, error: null, loading: false }),
-      (error) => error.name !== "AbortError" && set((old) => ({ ...old, error, loading: false })),
-    );
-    return () => control.abort();
-  }, [path, peer, asked]);
-  useEffect(() => set({ data: null, error: null, loading: true }), [path, peer]);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  const reload = () => {
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => askAgain((count) => count + 1), 250);
-  };
-  useEvents((event) => concerns(event, areas, peer) && reload());
-  return { ...state, reload: () => askAgain((count) => count + 1), setData: (data) => set((old) => ({ ...old, data })) };
+    if (key === null) return undefined;
+    const found = resource(path, peer);
+    show({ key, state: found.state });
+    return found.use({ areas, tell: (state) => show({ key, state }) });
+  }, [key]);
+  const reload = () => key !== null && resource(path, peer).load();
+  return { ...(shown.key === key ? shown.state : NOTHING), reload };
 }

@@ -1,10 +1,8 @@
 // The pieces that every view is made of. Text from peers only ever becomes text nodes.
-import { h } from "./vendor/preact.js";
-import { useEffect, useRef, useState } from "./vendor/hooks.js";
-import htm from "./vendor/htm.js";
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { live, useResource } from "./net.js";
 
-export const html = htm.bind(h);
+export { html };
 
 // -- figures ------------------------------------------------------------------------------------------------------
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -1,5 +1,5 @@
 // The context store of any machine: browse, filter, edit; lifetimes tick.
-import { useState } from "../vendor/hooks.js";
+import { useState } from "../vendor/preact.js";
 import { ask, useResource } from "../net.js";
 import { Act, bytes, Dialog, Empty, Field, go, html, lasting, Loading, Long, Machine, tell, Time, useNow } from "../ui.js";
 

@@ -1,7 +1,6 @@
 // All machines at a glance: what waits for a person first, then what runs, then how each machine is.
-import { useResource } from "../net.js";
-import { address, Act, Badge, Empty, Failure, html, lasting, Loading, State, Time } from "../ui.js";
-import { ask } from "../net.js";
+import { ask, useResource } from "../net.js";
+import { Act, address, Badge, Empty, Failure, html, lasting, Loading, State, Time } from "../ui.js";
 
 function Waiting({ machine, tasks }) {
   return tasks.filter((task) => task.pendingApproval).map((task) => html`
@@ -27,14 +26,23 @@ function Tasks({ tasks, peer }) {
     <a class="grow" href=${address("tasks", [task.taskId], { on: peer })}>${task.title}</a><${State} of=${task.status} /></li>`)}</ul>`;
 }
 
+const ACTIVE = "/ai-tasks?status=active";
+const AREAS = ["job", "task", "approval", "peer", "context", "message"];
+
+// What a machine's status says it has: what it has none of isn't asked for.
+function useMachine(peer, asks) {
+  const status = useResource(asks ? "/status" : null, AREAS, peer);
+  const tasks = useResource(status.data?.aiTasks?.active ? ACTIVE : null, ["task", "approval"], peer);
+  const jobs = useResource(status.data?.jobs.active ? "/execute/jobs" : null, ["job"], peer);
+  return { status, tasks, jobs };
+}
+
 // One machine: its own card asks for itself, so that one that is slow holds up nobody else.
 function MachineCard({ peer, name, known }) {
   const away = known && known.status === "offline";
   const trusted = !known || known.trusted;
   const asks = !away && trusted;
-  const status = useResource(asks ? "/status" : null, ["job", "task", "peer", "context"], peer);
-  const tasks = useResource(asks ? "/ai-tasks?status=active" : null, ["task", "approval"], peer);
-  const jobs = useResource(asks ? "/execute/jobs" : null, ["job"], peer);
+  const { status, tasks, jobs } = useMachine(peer, asks);
   const data = status.data;
   return html`<section class="card" aria-label=${name}>
     <div class="spread"><h2><a href=${peer ? address("peers", [known.nodeId]) : address("peers")}>${name}</a></h2>
@@ -52,19 +60,11 @@ function MachineCard({ peer, name, known }) {
   </section>`;
 }
 
-function Attention({ peers }) {
-  const here = useResource("/ai-tasks?status=active", ["task", "approval"]);
-  const inbox = useResource("/messages/inbox?state=unread&limit=5", ["message"]);
-  const unread = inbox.data?.unread || 0;
-  return html`<${Waiting} machine=${null} tasks=${here.data?.tasks || []} />
-    ${peers.map((peer) => html`<${WaitingThere} key=${peer.nodeId} peer=${peer.name} />`)}
-    ${unread > 0 && html`<a class="card attention" href=${address("messages")}><strong>${unread} unread message${unread > 1 ? "s" : ""}</strong>
-      <div class="dim">${inbox.data.messages.map((message) => message.from).filter((from, at, all) => all.indexOf(from) === at).join(", ")}</div></a>`}`;
-}
-
 function WaitingThere({ peer }) {
-  const tasks = useResource("/ai-tasks?status=active", ["task", "approval"], peer);
-  return html`<${Waiting} machine=${peer} tasks=${tasks.data?.tasks || []} />`;
+  const { status, tasks } = useMachine(peer, true);
+  const unread = (!peer && status.data?.messages?.unread) || 0;
+  return html`<${Waiting} machine=${peer} tasks=${tasks.data?.tasks || []} />
+    ${unread > 0 && html`<a class="card attention" href=${address("messages")}><strong>${unread} unread message${unread > 1 ? "s" : ""}</strong></a>`}`;
 }
 
 export default function Overview() {
@@ -73,7 +73,8 @@ export default function Overview() {
   const all = peers.data?.peers || [];
   const usable = all.filter((peer) => peer.trusted && peer.name && peer.status === "online");
   return html`<h1>Overview</h1>
-    <section aria-label="Waits for you"><${Attention} peers=${usable} /></section>
+    <section aria-label="Waits for you"><${WaitingThere} peer=${null} />
+      ${usable.map((peer) => html`<${WaitingThere} key=${peer.nodeId} peer=${peer.name} />`)}</section>
     <${Loading} of=${peers}><div class="cards">
       <${MachineCard} peer=${null} name=${status.data?.hostname || "this machine"} />
       ${all.map((peer) => html`<${MachineCard} key=${peer.nodeId} peer=${peer.name || peer.nodeId} name=${peer.name || peer.hostname || peer.address} known=${peer} />`)}

@@ -1,5 +1,5 @@
 // Machines that are known: trust, pins and scopes; adding, pairing with a code and a number, rotating, revoking.
-import { useEffect, useState } from "../vendor/hooks.js";
+import { useEffect, useState } from "../vendor/preact.js";
 import { ask, useResource } from "../net.js";
 import { Act, Badge, Dialog, Empty, Failure, Field, html, Loading, State, tell, Time, useNow } from "../ui.js";
 
@@ -139,7 +139,7 @@ export default function Peers({ place }) {
   return html`<div class="spread"><h1>Peers</h1><div class="row"><button type="button" onClick=${() => setDialog("add")}>Add by address</button>
       <button type="button" class="primary" onClick=${() => setDialog("pair")}>Pair a machine</button></div></div>
     <${Loading} of=${peers}>${peers.data?.peers.length ? html`<div class="scroll card"><table><thead><tr><th>Name</th><th>Status</th><th>Trust</th><th>Address</th><th>May do here</th><th>Seen</th></tr></thead><tbody>
-      ${peers.data.peers.map((peer) => html`<tr key=${peer.nodeId}><td><button type="button" class="quiet" onClick=${() => setOpen(peer.nodeId)}>${peer.name || peer.hostname || peer.address}</button></td>
+      ${peers.data.peers.map((peer) => html`<tr key=${peer.nodeId}><td><button type="button" class="link" onClick=${() => setOpen(peer.nodeId)}>${peer.name || peer.hostname || peer.address}</button></td>
         <td><${State} of=${peer.status} /></td>
         <td>${peer.trusted ? html`<${Badge} kind=${peer.pin ? "good" : "warn"}>${peer.pin ? "paired, pinned" : "key, no TLS"}<//>` : html`<${Badge}>not paired<//>`}</td>
         <td>${peer.address}:${peer.port}</td><td>${peer.scopes ? peer.scopes.join(", ") || "nothing" : "–"}</td><td><${Time} at=${peer.lastSeen} /></td></tr>`)}
