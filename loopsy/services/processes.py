@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import psutil
 from attrs import frozen
-from twisted.internet import abstract, fdesc, main
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
@@ -23,11 +22,11 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from loopsy.errors import CommandFailedToStart
+from loopsy.services import pipes
 from loopsy.services.exits import watch
+from loopsy.services.pipes import Ends, Input, Output
 from loopsy.wire.execution import KILL_GRACE_S
 
-READ_BYTES = 65536
-"""The size of a Linux pipe: one read empties it."""
 STRAGGLER_S = 0.05
 """Between looks at whether a group is gone whose leader and outputs are gone."""
 AFTER_KILL_S = 1.0
@@ -58,54 +57,10 @@ class Command:
     argv: Sequence[str]
     cwd: str | None
     env: Mapping[str, str]
-
-
-class Output(abstract.FileDescriptor):
-    """The reading end of a pipe in the reactor."""
-
-    def __init__(self, reactor: Reactor, descriptor: int, group: ProcessGroup, stream: str) -> None:
-        super().__init__(reactor)
-        fdesc.setNonBlocking(descriptor)
-        self._descriptor = descriptor
-        self._group = group
-        self._deliver = getattr(group.receiver, stream)
-        self.connected = True
-        self.startReading()
-
-    def fileno(self) -> int:
-        """For the reactor; -1 once closed."""
-        return self._descriptor
-
-    def doRead(self) -> Exception | None:
-        """Hand on what is there."""
-        try:
-            data = os.read(self._descriptor, READ_BYTES)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return main.CONNECTION_LOST
-        if not data:
-            return main.CONNECTION_DONE
-        self._deliver(data)
-        return None
-
-    def writeSomeData(self, data: bytes) -> int:
-        """Nothing is ever written here."""
-        raise NotImplementedError
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The other end was closed by all who held it, or we give up on it."""
-        if self._descriptor == -1:
-            return
-        super().connectionLost(reason)
-        os.close(self._descriptor)
-        self._descriptor = -1
-        self._group.output_closed()
-
-    def close(self) -> None:
-        """Give up on it."""
-        self.stopReading()
-        self.connectionLost(Failure(main.CONNECTION_LOST))
+    has_input: bool = False
+    """Whether it is written to; else it reads from nothing."""
+    pty: bool = False
+    """A terminal instead of pipes; all its output is then standard output."""
 
 
 class ProcessGroup:
@@ -117,6 +72,7 @@ class ProcessGroup:
         self._reactor = reactor
         self._popen: subprocess.Popen[bytes] | None = None
         self._outputs: list[Output] = []
+        self._input: Input | None = None
         self._open = 0
         self._status: int | None = None
         self._over = False
@@ -125,20 +81,19 @@ class ProcessGroup:
         self._next_step: IDelayedCall | None = None
         self._next_look: IDelayedCall | None = None
 
-    def _adopt(self, popen: subprocess.Popen[bytes], pipes: Sequence[int]) -> None:
-        self._popen, self.pid, self._open = popen, popen.pid, len(pipes)
+    def _adopt(self, popen: subprocess.Popen[bytes], ends: Ends) -> None:
+        taken = [(ends.out, self.receiver.out), *([] if ends.err is None else [(ends.err, self.receiver.err)])]
+        self._popen, self.pid, self._open = popen, popen.pid, len(taken)
         watch(self._reactor, popen, self.exited)
-        self._outputs = [
-            Output(self._reactor, pipe, self, stream) for pipe, stream in zip(pipes, ("out", "err"), strict=True)
-        ]
+        self._input = None if ends.input is None else Input(self._reactor, ends.input)
+        self._outputs = [Output(self._reactor, end, deliver, self._output_closed) for end, deliver in taken]
 
     def exited(self, status: int) -> None:
         """The leader is gone (not reaped yet)."""
         self._status = status
         self._finish_if_over()
 
-    def output_closed(self) -> None:
-        """One of the outputs ended."""
+    def _output_closed(self) -> None:
         self._open -= 1
         self._finish_if_over()
 
@@ -153,7 +108,24 @@ class ProcessGroup:
             if call is not None and call.active():
                 call.cancel()
         self._popen.wait()
+        if self._input is not None:
+            self._input.close()
         self.receiver.ended(self._status)
+
+    def write(self, data: bytes) -> None:
+        """To its standard input, once it takes it."""
+        if self._input is not None and self._input.connected:
+            self._input.write(data)
+
+    def close_input(self) -> None:
+        """Nothing more is written: it reads what waits, then the end."""
+        if self._input is not None:
+            self._input.loseConnection()
+
+    @property
+    def unread(self) -> int:
+        """Bytes written that it has not taken."""
+        return 0 if self._input is None else self._input.waiting
 
     def pause(self) -> None:
         """Read no more output: the process blocks when its pipes are full."""
@@ -224,13 +196,14 @@ class Nobody(Receiver):
         """Nobody asks."""
 
 
-def _start(command: Command, out: int, err: int) -> subprocess.Popen[bytes]:
+def _start(command: Command, ends: Ends) -> subprocess.Popen[bytes]:
+    stdin, stdout, stderr = ends.theirs
     try:
         return subprocess.Popen(
             list(command.argv),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             cwd=command.cwd,
             env=dict(command.env),
             start_new_session=True,
@@ -251,16 +224,6 @@ def _why(command: Command, error: Exception) -> str:
     return f"{command.argv[0]!r} could not be started: {(error.strerror or str(error)).lower()}"
 
 
-def _two_pipes() -> tuple[int, int, int, int]:
-    out = os.pipe()
-    try:
-        return *out, *os.pipe()
-    except OSError:
-        for descriptor in out:
-            os.close(descriptor)
-        raise
-
-
 def spawn(reactor: Reactor, pool: ThreadPool, command: Command, receiver: Receiver) -> Deferred[ProcessGroup]:
     """Start a command. Fires when it runs.
 
@@ -269,7 +232,7 @@ def spawn(reactor: Reactor, pool: ThreadPool, command: Command, receiver: Receiv
     started: Deferred[ProcessGroup] = Deferred()
     group = ProcessGroup(reactor, receiver)
     try:
-        out_read, out_write, err_read, err_write = _two_pipes()
+        ends = pipes.terminal() if command.pty else pipes.pipes(command.has_input)
     except OSError as error:
         raise CommandFailedToStart(f"{command.argv[0]!r} could not be started: {str(error.strerror).lower()}") from None
 
@@ -277,7 +240,7 @@ def spawn(reactor: Reactor, pool: ThreadPool, command: Command, receiver: Receiv
         given_up = started.called
         if given_up:
             group.receiver = Nobody()
-        group._adopt(popen, (out_read, err_read))
+        group._adopt(popen, ends)
         if given_up:
             group.end()
         else:
@@ -285,17 +248,15 @@ def spawn(reactor: Reactor, pool: ThreadPool, command: Command, receiver: Receiv
 
     def start() -> None:
         try:
-            popen = _start(command, out_write, err_write)
+            popen = _start(command, ends)
         finally:
-            os.close(out_write)
-            os.close(err_write)
+            ends.close_theirs()
         reactor.callFromThread(adopt, popen)
 
     def failed(failure: Failure) -> None:
         if group.pid:
             failure.raiseException()
-        os.close(out_read)
-        os.close(err_read)
+        ends.close_ours()
         if not started.called:
             started.errback(failure)
 

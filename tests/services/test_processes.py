@@ -57,9 +57,11 @@ async def start() -> AsyncIterator[Start]:
     pool.start()
     started: list[tuple[ProcessGroup, Seen]] = []
 
-    async def start(*argv: str, cwd: str | None = None, env: dict[str, str] | None = None) -> tuple[ProcessGroup, Seen]:
+    async def start(
+        *argv: str, cwd: str | None = None, env: dict[str, str] | None = None, **more: bool
+    ) -> tuple[ProcessGroup, Seen]:
         seen = Seen()
-        group = await spawn(reactor, pool, Command(argv=argv, cwd=cwd, env=env or dict(os.environ)), seen)
+        group = await spawn(reactor, pool, Command(argv=argv, cwd=cwd, env=env or dict(os.environ), **more), seen)
         started.append((group, seen))
         return group, seen
 
@@ -90,6 +92,48 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The grace between TERM and KILL is five seconds; here nobody has the time."""
     monkeypatch.setattr(processes, "KILL_GRACE_S", 0.2)
     monkeypatch.setattr(processes, "AFTER_KILL_S", 0.2)
+
+
+# -- input ------------------------------------------------------------------------------------------------------------
+@ensure_deferred
+async def test_what_is_written_arrives_whole_and_then_the_end(start: Start) -> None:
+    group, seen = await start(*sh("sleep 0.1; cat; echo end"), has_input=True)
+    data = random.Random(3).randbytes(1_000_000)
+    group.write(data[:10])
+    group.write(data[10:])
+    assert group.unread == len(data)
+    group.close_input()
+    await until(lambda: seen.ends)
+    assert (seen.ends, seen.stdout) == ([0], data + b"end\n")
+    assert group.unread == 0
+
+
+@ensure_deferred
+async def test_writing_to_one_that_is_gone_or_takes_nothing_does_no_harm(start: Start) -> None:
+    group, seen = await start(*sh("exec <&-; echo closed; sleep 0.3"), has_input=True)
+    await until(lambda: seen.stdout)
+    group.write(b"x" * 200_000)
+    await until(lambda: seen.ends)
+    group.write(b"y")
+    group.close_input()
+    assert seen.ends == [0]
+
+
+@ensure_deferred
+async def test_no_other_child_holds_an_input_open(start: Start) -> None:
+    group, seen = await start("cat", has_input=True)
+    await start("sleep", "60")
+    group.close_input()
+    await until(lambda: seen.ends)
+    assert seen.ends == [0]
+
+
+@ensure_deferred
+async def test_a_terminal_hands_on_just_what_is_written_to_it(start: Start) -> None:
+    group, seen = await start(*sh("test -t 0 && test -t 1 && read line && echo got $line; echo e >&2"), pty=True)
+    group.write(b"hello\n")
+    await until(lambda: seen.ends)
+    assert (seen.ends, bytes(seen.stdout), bytes(seen.stderr)) == ([0], b"got hello\ne\n", b"")
 
 
 # -- output -----------------------------------------------------------------------------------------------------------
