@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from loopsy.core.audit import Remembered
 from loopsy.services.storage import Storage
 from loopsy.store.audit import AuditLog
+from loopsy.store.audit_pages import page
 from loopsy.store.database import get_fact, set_fact
 
 HEAD_FACT = "audit-head"
@@ -35,10 +36,11 @@ class Audit(Service):
     name = "audit"
     log = Logger()
 
-    def __init__(self, reactor: IReactorTime, storage: Storage, audit_log: AuditLog) -> None:
+    def __init__(self, reactor: Any, storage: Storage, audit_log: AuditLog) -> None:
         self._reactor = reactor
         self._storage = storage
         self._log = audit_log
+        self._path = audit_log.path
         self._pending: list[Mapping[str, Any]] = []
         self._failing = False
         self._remembered: Remembered | None = None
@@ -52,6 +54,12 @@ class Audit(Service):
             self.log.error("the audit log does not reach line {seq}, which was written", seq=self._log.head.seq)
         self._remember.start(REMEMBER_S, now=False).addErrback(
             lambda failure: self.log.failure("the audit log's head is no longer remembered", failure)
+        )
+
+    async def page(self, before: int | None, word: str, limit: int) -> list[bytes]:
+        """The newest lines (of those older than number ``before``) that hold ``word``; read in a thread."""
+        return await deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), page, self._path, before, word, limit
         )
 
     def record(self, record: Mapping[str, Any]) -> None:

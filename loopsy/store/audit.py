@@ -24,7 +24,7 @@ class AuditLog:
         Where the log does not reach the head that is ``remembered``, which was on disk once, its end was cut off or
         changed: the chain goes on from what is remembered, so that the gap stays to be seen.
         """
-        self._path, self._max_bytes, self._keep = path, max_bytes, keep
+        self.path, self._max_bytes, self._keep = path, max_bytes, keep
         self.head = last_head(path)
         self.was_cut = self.head.seq <= remembered.head.seq and self.head != remembered.head
         if self.was_cut:
@@ -40,14 +40,14 @@ class AuditLog:
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        self._descriptor = os.open(self._path, flags, 0o600)
+        self._descriptor = os.open(self.path, flags, 0o600)
         self._size = os.fstat(self._descriptor).st_size
-        if self._size and not _ends_whole(self._path):
+        if self._size and not _ends_whole(self.path):
             self._cut_torn_end()
 
     def _cut_torn_end(self) -> None:
         """A line that was never finished was never acknowledged as written: it goes."""
-        with open(self._path, "rb+") as file:
+        with open(self.path, "rb+") as file:
             data = file.read()
             end = data.rfind(b"\n") + 1
             file.truncate(end)
@@ -76,13 +76,13 @@ class AuditLog:
         os.fsync(self._descriptor)
         os.close(self._descriptor)
         for number in range(self._keep + SURPLUS - 1, -1, -1):
-            old = numbered(self._path, number)
+            old = numbered(self.path, number)
             if old.exists():
-                os.replace(old, numbered(self._path, number + 1))
-        numbered(self._path, self._keep + SURPLUS).unlink(missing_ok=True)
-        self.has_surplus = numbered(self._path, self._keep).exists()
+                os.replace(old, numbered(self.path, number + 1))
+        numbered(self.path, self._keep + SURPLUS).unlink(missing_ok=True)
+        self.has_surplus = numbered(self.path, self._keep).exists()
         if self.has_surplus:
-            kept = [file for n in range(self._keep - 1, 0, -1) if (file := numbered(self._path, n)).exists()]
+            kept = [file for n in range(self._keep - 1, 0, -1) if (file := numbered(self.path, n)).exists()]
             self._begin = _first_seq(kept) or self.head.seq + 1
         self._open()
 
@@ -91,7 +91,7 @@ class AuditLog:
         a kill in between would look as if somebody had taken them."""
         if self.has_surplus and remembered.begin == self._begin:
             for number in range(self._keep, self._keep + SURPLUS + 1):
-                numbered(self._path, number).unlink(missing_ok=True)
+                numbered(self.path, number).unlink(missing_ok=True)
             self.has_surplus = False
 
     def duplicate(self) -> int:

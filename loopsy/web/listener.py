@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from loopsy.config import ContextLimits
 from loopsy.services.daemon import Daemon
+from loopsy.web.audit import AuditArea
 from loopsy.web.context import ContextArea
 from loopsy.web.dashboard import DashboardArea
 from loopsy.web.edge import Edge
@@ -41,7 +42,7 @@ def table(daemon: Daemon) -> Table:
     areas: list[Area] = [
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
         TransferArea(daemon), UploadsArea(daemon), TransfersArea(daemon), TrustArea(daemon), PairingArea(daemon),
-        DashboardArea(daemon),
+        DashboardArea(daemon), AuditArea(daemon),
         EventsArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])

@@ -60,6 +60,7 @@ TRANSFER_JOB = f"{BASE}/transfers/<transfer_id>"
 TRANSFER_EVENTS = f"{BASE}/transfers/<transfer_id>/events"
 
 EVENTS = f"{BASE}/events"
+AUDIT = f"{BASE}/audit"
 
 DASHBOARD = "/dashboard/"
 DASHBOARD_FILE = "/dashboard/<path:file>"
