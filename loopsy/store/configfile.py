@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import frozen
+
 from loopsy import config
 from loopsy.errors import ConfigError
 from loopsy.store import atomic
@@ -16,6 +18,20 @@ HEADING = """\
 # loopsy's configuration for this machine. Every key and its default: the sample in etc/config.yaml.
 # After a change run: loopsy reload
 """
+
+
+@frozen
+class Added:
+    """As a key's new value: its list with one more item."""
+
+    item: str
+
+
+@frozen
+class Removed:
+    """As a key's new value: its list without this item."""
+
+    item: str
 
 
 def load(path: Path) -> config.Parsed:
@@ -95,8 +111,23 @@ def _set(document: Any, keys: Sequence[str], value: Any, path: Path) -> None:
         section = section[key]
     if value is None:
         section.pop(keys[-1], None)
+    elif isinstance(value, Added | Removed):
+        _set_item(section, keys[-1], value)
     else:
         section[keys[-1]] = value
+
+
+def _set_item(section: Any, key: str, value: Added | Removed) -> None:
+    """In place, so that the comments beside the other items stay."""
+    if section.get(key) is None:
+        section[key] = []
+    items = section[key]
+    found = [at for at, item in enumerate(items) if str(item) == value.item]
+    if isinstance(value, Added) and not found:
+        items.append(value.item)
+    if isinstance(value, Removed):
+        for at in reversed(found):
+            del items[at]
 
 
 def _round_trip() -> Any:

@@ -109,3 +109,21 @@ def test_new_keys_are_64_hex_digits_and_never_the_same() -> None:
     keys = {configfile.new_key() for _ in range(100)}
     assert len(keys) == 100
     assert all(len(key) == 64 and int(key, 16) >= 0 for key in keys)
+
+
+def test_items_of_a_list_come_and_go_and_the_comments_beside_the_others_stay(path: Path) -> None:
+    path.write_text(f"{TEXT}aiTasks:\n  rules:\n    - allow Bash(make)  # quick\n    - deny WebFetch\nlogging: {{}}  # last\n")
+    rules = ("aiTasks", "rules")
+    configfile.change(path, rules, configfile.Added("allow Bash(a: b # c)"))
+    configfile.change(path, rules, configfile.Added("allow Bash(make)"))
+    configfile.change(path, rules, configfile.Removed("deny WebFetch"))
+    configfile.change(path, rules, configfile.Removed("deny nothing"))
+    assert configfile.load(path).config.ai_tasks.rules == ("allow Bash(make)", "allow Bash(a: b # c)")
+    assert "# quick" in path.read_text() and "# last" in path.read_text()
+
+
+def test_a_list_that_was_not_there_begins(path: Path) -> None:
+    configfile.change(path, ("aiTasks", "rules"), configfile.Added("allow Bash(x\ny)"))
+    assert configfile.load(path).config.ai_tasks.rules == ("allow Bash(x\ny)",)
+    with pytest.raises(ConfigError, match=r"aiTasks.rules.1 must be a rule"):
+        configfile.change(path, ("aiTasks", "rules"), configfile.Added("maybe Bash"))
