@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from loopsy.core.task_events import Budget, Verdict, fitting
+from loopsy.errors import StorageFailed
 from loopsy.services.clock import now_ms
 from loopsy.services.storage import Storage
 from loopsy.store import tasks as table
@@ -50,7 +51,9 @@ class TaskLog:
         self._waiting: list[Line] = []
         self._also: list[Operation] = []
         self._size = 0
-        self._flushes: list[tuple[int, Deferred[None]]] = []
+        self._flushes: list[Deferred[None]] = []
+        """Of whoever waits for what waits to be written; ``_under_way``: for what is being written."""
+        self._under_way: list[Deferred[None]] = []
         self._is_writing = False
         self.is_broken = False
         self.is_full = False
@@ -95,11 +98,15 @@ class TaskLog:
 
         :raises StorageFailed: it isn't.
         """
-        if not self._waiting and not self._also and not self._is_writing:
-            return succeed(None)
+        if self.is_broken:
+            return fail(StorageFailed())
         done: Deferred[None] = Deferred()
-        self._flushes.append((self.last_seq, done))
-        self._write_next()
+        if self._waiting or self._also:
+            self._flushes.append(done)
+        elif self._is_writing:
+            self._under_way.append(done)
+        else:
+            return succeed(None)
         return done
 
     def _write_next(self) -> None:
@@ -107,23 +114,22 @@ class TaskLog:
             return
         lines, self._waiting = self._waiting, []
         also, self._also = self._also, []
-        flushes, self._flushes = self._flushes, []
+        self._under_way, self._flushes = self._flushes, []
         self._is_writing, self._size = True, 0
         try:
             work = self._sources.storage.write(partial(write, number=self._sources.number, lines=lines, also=also))
         except Exception:
-            self._failed(Failure(), [done for _, done in flushes])
+            self._failed(Failure())
             return
-        work.addCallbacks(
-            self._written, self._failed, callbackArgs=(lines, flushes), errbackArgs=([done for _, done in flushes],)
-        )
+        work.addCallbacks(self._written, self._failed, callbackArgs=(lines,))
 
-    def _written(self, _: Any, lines: list[Line], flushes: list[tuple[int, Deferred[None]]]) -> None:
+    def _written(self, _: Any, lines: list[Line]) -> None:
         self._is_writing = False
         if lines:
             self.committed = lines[-1].seq
-        for _seq, done in flushes:
-            done.callback(None)
+        done, self._under_way = self._under_way, []
+        for waiter in done:
+            waiter.callback(None)
         for wake in tuple(self.readers) if lines else ():
             wake()
         self._write_next()
@@ -131,16 +137,17 @@ class TaskLog:
             self.is_full = False
             self.when_room()
 
-    def _failed(self, failure: Failure, flushes: list[Deferred[None]]) -> None:
+    def _failed(self, failure: Failure) -> None:
         """A full disk, mostly. What was not written was not seen, and nothing more is told."""
         self._is_writing = False
         first, self.is_broken = not self.is_broken, True
         self._waiting.clear()
         self._also.clear()
         self.last_seq = self.committed
-        later, self._flushes = self._flushes, []
-        for done in (*flushes, *(done for _, done in later)):
-            done.errback(failure)
+        waiters = [*self._under_way, *self._flushes]
+        self._under_way, self._flushes = [], []
+        for waiter in waiters:
+            waiter.errback(failure)
         if first:
             self.log.failure("events of task {task} could not be written", failure, task=self._sources.task_id)
             self.when_broken()

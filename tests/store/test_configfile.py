@@ -112,14 +112,16 @@ def test_new_keys_are_64_hex_digits_and_never_the_same() -> None:
 
 
 def test_items_of_a_list_come_and_go_and_the_comments_beside_the_others_stay(path: Path) -> None:
-    path.write_text(f"{TEXT}aiTasks:\n  rules:\n    - allow Bash(make)  # quick\n    - deny WebFetch\nlogging: {{}}  # last\n")
+    listed = "aiTasks:\n  rules:\n    - allow Bash(make)  # quick\n    - deny WebFetch\n"
+    path.write_text(f"{TEXT}{listed}logging: {{}}  # last\n")
     rules = ("aiTasks", "rules")
     configfile.change(path, rules, configfile.Added("allow Bash(a: b # c)"))
     configfile.change(path, rules, configfile.Added("allow Bash(make)"))
     configfile.change(path, rules, configfile.Removed("deny WebFetch"))
     configfile.change(path, rules, configfile.Removed("deny nothing"))
     assert configfile.load(path).config.ai_tasks.rules == ("allow Bash(make)", "allow Bash(a: b # c)")
-    assert "# quick" in path.read_text() and "# last" in path.read_text()
+    assert "# quick" in path.read_text()
+    assert "# last" in path.read_text()
 
 
 def test_a_list_that_was_not_there_begins(path: Path) -> None:
