@@ -8,18 +8,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from attrs import frozen
 
 from loopsy.config import Messages
 from loopsy.core.principals import LOCAL
 from loopsy.errors import BoxFull, InvalidRequest, MessageIdTaken, MessageNotFound, MessageTooLarge, TooManyReplies
+from loopsy.wire import codec
 from loopsy.wire.messages import (
     ACKED,
     CANCELLED,
     DELIVERED,
     EXPIRED,
     ID_MAX,
+    ID_SHAPE,
     IN,
     OUT,
     PERSON,
@@ -28,6 +31,7 @@ from loopsy.wire.messages import (
     REFUSED,
     UNDELIVERABLE,
     UNREAD,
+    Delivery,
     Envelope,
     Message,
 )
@@ -203,6 +207,20 @@ def not_found(message_id: str) -> MessageNotFound:
     return MessageNotFound(f"no message here has the id {message_id!r}")
 
 
+# -- asking for them --------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class Wanted:
+    """What a client lists. ``after`` (a seq) is where it stands; with ``newest`` the list goes backwards from it."""
+
+    direction: str
+    states: tuple[str, ...] = ()
+    peer: str | None = None
+    thread: str | None = None
+    after: int | None = None
+    limit: int = 50
+    newest: bool = False
+
+
 # -- making them ------------------------------------------------------------------------------------------------------
 @frozen(kw_only=True)
 class Sender:
@@ -215,11 +233,11 @@ class Sender:
     """What we are called."""
     is_v1: bool = False
     """It came as a context entry."""
+    claimed_from: str | None = None
+    """What it said of itself there, where that is another name."""
 
 
-def arrival(
-    envelope: Envelope, sender: Sender, depth: int, now_ms: int, limits: Messages, claimed_from: str | None = None
-) -> Message:
+def arrival(envelope: Envelope, sender: Sender, depth: int, now_ms: int, limits: Messages) -> Message:
     """The message that an envelope becomes in the inbox. Its deadline is relative: clocks differ."""
     longest = limits.queue_days * 24 * 3600 * 1000
     return Message(
@@ -237,10 +255,10 @@ def arrival(
         thread=envelope.thread,
         origin=envelope.origin,
         depth=depth,
-        trust=trust_of(IN, sender.peer, claimed_from),
+        trust=trust_of(IN, sender.peer, sender.claimed_from),
         received_at=now_ms,
         in_reply_to=envelope.in_reply_to,
-        claimed_from=claimed_from,
+        claimed_from=sender.claimed_from,
         expires_at=now_ms + (longest if envelope.expires_in is None else min(envelope.expires_in, longest)),
     )
 
@@ -258,3 +276,17 @@ def on_its_way(message: Message, now_ms: int) -> Envelope:
         in_reply_to=message.in_reply_to,
         expires_in=None if message.expires_at is None else max(0, message.expires_at - now_ms),
     )
+
+
+def envelope_of(item: Any, at: int) -> Envelope | Delivery:
+    """One envelope as it came; a malformed one spoils itself only.
+
+    :raises InvalidRequest: it has not even an id to answer for.
+    """
+    try:
+        return codec.parse(Envelope, item)
+    except InvalidRequest as error:
+        identifier = item.get("id") if isinstance(item, dict) else None
+        if not isinstance(identifier, str) or not ID_SHAPE.fullmatch(identifier):
+            raise InvalidRequest(f"envelopes[{at}]: {error.message}") from None
+        return Delivery(id=identifier, result=REFUSED, reason=error.message, code=error.code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 from twisted.application.service import Service
@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from loopsy.core import context as rules
-from loopsy.core.principals import Scope
+from loopsy.core.principals import LOCAL, Principal, Scope
 from loopsy.services.clock import now_ms
 from loopsy.services.events import Events
 from loopsy.services.settings import Settings
@@ -24,6 +24,7 @@ RECENT = 1024
 RECENT_CHARACTERS = 4096
 """So many entries, of values up to this long, are held in memory too (some MiB at most): a read of a hot key then costs
 nothing beside the request."""
+Listener = Callable[[Entry, Principal], Awaitable[None] | None]
 
 
 class Context(Service):
@@ -37,6 +38,7 @@ class Context(Service):
         self._events = events
         self._settings = settings
         self._recent: dict[str, Entry] = {}
+        self._listeners: list[Listener] = []
         self._purge = LoopingCall(self._purge_expired)
         self._purge.clock = reactor
 
@@ -57,7 +59,12 @@ class Context(Service):
         done = self._storage.write(lambda db: table.purge(db, now_ms()))
         done.addErrback(lambda failure: self.log.failure("expired entries could not be purged", failure))
 
-    async def put(self, key: str, put: PutEntry, from_node_id: str) -> Entry:
+    def when_put(self, listener: Listener) -> None:
+        """Call ``listener`` with each entry that was set, and by whom. What it awaits is done before they are answered,
+        and its error is their answer."""
+        self._listeners.append(listener)
+
+    async def put(self, key: str, put: PutEntry, from_node_id: str, by: Principal = LOCAL) -> Entry:
         """Set a value; on disk when this returns.
 
         :raises InvalidRequest: the key. :raises ValueTooLarge: :raises TooManyEntries:
@@ -69,6 +76,10 @@ class Context(Service):
         stored: Entry = await self._storage.write(partial(table.put, entry=entry, limits=limits, now=now))
         self._remember(stored)
         self._tell("context.changed", key, from_node_id)
+        for listener in self._listeners:
+            heard = listener(stored, by)
+            if heard is not None:
+                await heard
         return stored
 
     def _tell(self, kind: str, key: str, from_node_id: str) -> None:

@@ -17,10 +17,13 @@ from loopsy.client.peer import PeerClient
 from loopsy.config import Config
 from loopsy.services.audit import Audit, remembered_head
 from loopsy.services.context import Context
+from loopsy.services.delivery import Delivery
 from loopsy.services.dashboard import Dashboard
 from loopsy.services.events import Events
 from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
+from loopsy.services.messages import Messages
+from loopsy.services.messages_v1 import OldMessages
 from loopsy.services.news import PeerNews
 from loopsy.services.pairing import Pairing
 from loopsy.services.peers import Peers
@@ -55,6 +58,7 @@ class Daemon:
     transfer: Transfer
     uploads: Uploads
     peers: Peers
+    messages: Messages
     audit: Audit
     trust: Trust
     pairing: Pairing
@@ -125,6 +129,9 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     audit = Audit(reactor, storage, audit_log)
     peers = Peers(reactor, settings, storage, PeerClient(reactor), own)
     context = Context(reactor, storage, settings, events)
+    messages = Messages(reactor, settings, storage, events, peers)
+    OldMessages(messages, context, peers)
+    delivery = Delivery(reactor, settings, storage, peers, messages, context)
     execution = Execution(reactor, settings, events)
     trust = Trust(reactor, settings, peers, storage)
     tls = own_tls(layout, own.hostname) if config.tls.enabled else None
@@ -137,7 +144,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     root = Backwards()
     children: list[Service] = [
         *(Held(pid_file), log, storage, events, audit, context, peers, execution),
-        *(pairing, transfers, transfer, uploads, dashboard),
+        *(pairing, transfers, transfer, uploads, dashboard, messages, delivery),
     ]
     if tls is not None:
         children.append(Renewal(reactor, layout, own.hostname, peers, storage))
@@ -153,6 +160,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         transfer=transfer,
         uploads=uploads,
         peers=peers,
+        messages=messages,
         audit=audit,
         trust=trust,
         pairing=pairing,

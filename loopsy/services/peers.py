@@ -147,6 +147,11 @@ class Peers(Service):
         auth, pins = self._settings.config.auth, self._settings.config.tls.pinned_certs
         return rules.key_name(record, self._book, {**auth.allowed_keys, **auth.peer_keys}, pins)
 
+    def is_trusted(self, name: str) -> bool:
+        """Whether a key is filed under ``name``."""
+        auth = self._settings.config.auth
+        return name in auth.allowed_keys or name in auth.peer_keys
+
     def holding(self, name: str) -> Record | None:
         """The peer that gets the key filed under ``name``."""
         return next((record for record in self._book.all() if self.key_name(record) == name), None)

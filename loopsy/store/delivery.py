@@ -19,9 +19,10 @@ def waiting_peers(db: sqlite3.Connection) -> list[str]:
     return [peer for (peer,) in rows]
 
 
-def queued(db: sqlite3.Connection, peer: str, limit: int) -> list[Message]:
-    """The oldest that wait for a peer."""
-    return select(db, "WHERE state = 'queued' AND peer = ? ORDER BY seq LIMIT ?", (peer, limit))
+def queued(db: sqlite3.Connection, peer: str, now: int, limit: int) -> list[Message]:
+    """The oldest that wait for a peer and are not due."""
+    rest = "WHERE state = 'queued' AND peer = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY seq LIMIT ?"
+    return select(db, rest, (peer, now, limit))
 
 
 def owed(db: sqlite3.Connection, peer: str, limit: int) -> list[Message]:
@@ -81,5 +82,4 @@ def told(db: sqlite3.Connection, messages: Sequence[Message]) -> None:
 def give_up(db: sqlite3.Connection, peer: str, state: str, reason: str, now: int) -> list[Message]:
     """Nothing that waits for a peer will be delivered: what changed."""
     waiting = select(db, "WHERE state = 'queued' AND peer = ?", (peer,))
-    db.execute("UPDATE messages SET owed = 0 WHERE owed = 1 AND peer = ?", (peer,))
     return [m for message in waiting for m in move(db, as_found(db, message), state, now, reason)]

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from loopsy.config import Messages
 from loopsy.core import messages as rules
-from loopsy.core.messages import Sender
+from loopsy.core.messages import Sender, Wanted
 from loopsy.core.principals import LOCAL
 from loopsy.errors import BoxFull, LoopsyError
 from loopsy.wire.messages import (
@@ -99,19 +99,6 @@ def answered(db: sqlite3.Connection, message_id: str | None, peer: str) -> Messa
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
-@frozen(kw_only=True)
-class Wanted:
-    """What a client lists. ``after`` (a seq) is where it stands; with ``newest`` the list goes backwards from it."""
-
-    direction: str
-    states: tuple[str, ...] = ()
-    peer: str | None = None
-    thread: str | None = None
-    after: int | None = None
-    limit: int = 50
-    newest: bool = False
-
-
 def page(db: sqlite3.Connection, wanted: Wanted, now: int | None = None) -> tuple[list[Message], int | None]:
     """Some messages, and where the following page begins (None: there is none). With ``now`` (ms) none that is due."""
     clauses, values = ["direction = ?", "hidden = 0"], [wanted.direction, *wanted.states]
@@ -206,23 +193,36 @@ def move(
     return changed
 
 
-def queue(db: sqlite3.Connection, message: Message, peer: str, limits: Messages) -> tuple[Message, list[Message]]:
-    """Put a message in the outbox (one to ourselves in the inbox too): the message, and what is new.
+def queue(
+    db: sqlite3.Connection, drafts: Sequence[tuple[str, Message]], limits: Messages
+) -> tuple[list[Message], list[Message]]:
+    """Put messages in the outbox (one to ourselves in the inbox too), all or none: they, and what is new in either box.
 
     :raises MessageIdTaken: :raises BoxFull:
     """
-    known = of_peer(db, OUT, peer, message.id)
-    if known is not None:
-        return rules.same(known.message, message.body), []
+    known = [of_peer(db, OUT, peer, draft.id) for peer, draft in drafts]
+    for found, (_, draft) in zip(known, drafts, strict=True):
+        if found is not None:
+            rules.same(found.message, draft.body)
+    lacking = [peer for found, (peer, _) in zip(known, drafts, strict=True) if found is None]
+    if lacking == [LOCAL.name]:
+        rules.room_in_inbox(count(db, UNREAD), count(db, UNREAD, LOCAL.name), limits)
+    elif lacking:
+        rules.room_in_outbox(count(db, QUEUED) + len(lacking) - 1, limits)
+    messages: list[Message] = []
+    new: list[Message] = []
+    for found, (peer, draft) in zip(known, drafts, strict=True):
+        made = [] if found is not None else _queued(db, draft, peer)
+        messages.append(made[0] if found is None else found.message)
+        new += made
+    return messages, new
+
+
+def _queued(db: sqlite3.Connection, draft: Message, peer: str) -> list[Message]:
     if peer != LOCAL.name:
-        rules.room_in_outbox(count(db, QUEUED), limits)
-        new = insert(db, message, peer)
-        return new, [new]
-    rules.room_in_inbox(count(db, UNREAD), count(db, UNREAD, peer), limits)
-    now = message.state_at
-    sent = insert(db, evolve(message, state=DELIVERED), peer)
-    arrived = evolve(message, direction=IN, state=UNREAD, received_at=now)
-    return sent, [sent, insert(db, arrived, peer)]
+        return [insert(db, draft, peer)]
+    sent = insert(db, evolve(draft, state=DELIVERED), peer)
+    return [sent, insert(db, evolve(draft, direction=IN, state=UNREAD, received_at=draft.ts), peer)]
 
 
 def accept(
@@ -231,23 +231,30 @@ def accept(
     """Take what a peer delivers (a Delivery stands for what was refused before): the results, and what is new."""
     results: list[Delivery] = []
     new: list[Message] = []
+    unread = count(db, UNREAD), count(db, UNREAD, sender.peer)
     for envelope in envelopes:
         if isinstance(envelope, Delivery):
             results.append(envelope)
             continue
         try:
-            message = _accept(db, envelope, sender, limits, now)
+            message = _admitted(db, envelope, sender, limits, now)
+            if message is not None:
+                rules.room_in_inbox(unread[0] + len(new), unread[1] + len(new), limits)
+                new.append(insert(db, message, sender.peer, sender.is_v1))
         except BoxFull as error:
             results.append(Delivery(id=envelope.id, result=LATER, reason=error.message, code=error.code))
         except LoopsyError as error:
             results.append(Delivery(id=envelope.id, result=REFUSED, reason=error.message, code=error.code))
         else:
             results.append(Delivery(id=envelope.id, result=DUPLICATE if message is None else DELIVERED))
-            new += [] if message is None else [message]
     return results, new
 
 
-def _accept(db: sqlite3.Connection, envelope: Envelope, sender: Sender, limits: Messages, now: int) -> Message | None:
+def _admitted(db: sqlite3.Connection, envelope: Envelope, sender: Sender, limits: Messages, now: int) -> Message | None:
+    """The message that an envelope becomes; None: it is here already.
+
+    :raises MessageIdTaken: :raises MessageTooLarge: :raises TooManyReplies:
+    """
     known = of_peer(db, IN, sender.peer, envelope.id)
     if known is not None:
         if not known.is_hidden:
@@ -258,8 +265,7 @@ def _accept(db: sqlite3.Connection, envelope: Envelope, sender: Sender, limits: 
     if sender.is_v1 and reply_to is not None:
         envelope = evolve(envelope, thread=reply_to.thread)
     depth = rules.depth_of_arrival(envelope, reply_to, limits)
-    rules.room_in_inbox(count(db, UNREAD), count(db, UNREAD, sender.peer), limits)
-    return insert(db, rules.arrival(envelope, sender, depth, now, limits), sender.peer, sender.is_v1)
+    return rules.arrival(envelope, sender, depth, now, limits)
 
 
 def take(db: sqlite3.Connection, wanted: Wanted, now: int) -> tuple[list[Message], list[Message]]:

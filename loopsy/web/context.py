@@ -28,7 +28,8 @@ class ContextArea:
     async def put(self, call: Call[PutEntry], key: str) -> Entry:
         """Set a value."""
         call.note(key=key)
-        return await self.daemon.context.put(key, call.body, self.daemon.peers.node_of(call.principal))
+        node_id = self.daemon.peers.node_of(call.principal)
+        return await self.daemon.context.put(key, call.body, node_id, call.principal)
 
     @routes.declare("GET", urls.CONTEXT_ENTRY, access=ACCESS, rate=Category.CONTEXT, answers=Entry)
     def get(self, call: Call[None], key: str) -> Entry:

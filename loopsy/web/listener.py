@@ -19,6 +19,7 @@ from loopsy.web.edge import Edge
 from loopsy.web.events import EventsArea
 from loopsy.web.execution import ExecutionArea
 from loopsy.web.gateway import GatewayArea
+from loopsy.web.messages import MessagesArea
 from loopsy.web.oneport import OnePort
 from loopsy.web.openapi import OpenApiArea
 from loopsy.web.pairing import PairingArea
@@ -43,7 +44,7 @@ def table(daemon: Daemon) -> Table:
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
         TransferArea(daemon), UploadsArea(daemon), TransfersArea(daemon), TrustArea(daemon), PairingArea(daemon),
         DashboardArea(daemon), AuditArea(daemon),
-        EventsArea(daemon),
+        EventsArea(daemon), MessagesArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
 

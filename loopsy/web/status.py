@@ -57,6 +57,7 @@ class StatusArea:
             peers=daemon.peers.counts(),
             jobs=JobCounts(active=daemon.execution.active, total=daemon.execution.total),
             context=ContextCounts(entries=daemon.context.count()),
+            messages=daemon.messages.counts(),
             tls=tls_state(daemon.tls),
         )
 

@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from loopsy.wire.checks import at_most, no_nul, not_empty, one_of, within
 
-CAPABILITIES = ("execute", "transfer", "context")
+CAPABILITIES = ("execute", "transfer", "context", "messages")
 """What this version can do for a peer; grows with the areas."""
 ONLINE, OFFLINE, UNKNOWN = "online", "offline", "unknown"
 

@@ -41,6 +41,14 @@ class ContextCounts:
 
 
 @frozen(kw_only=True)
+class MessageCounts:
+    """Messages that wait: here for a reader, and for a peer."""
+
+    unread: int
+    queued: int
+
+
+@frozen(kw_only=True)
 class TlsState:
     """Whether the port speaks TLS."""
 
@@ -66,6 +74,7 @@ class Status:
     peers: PeerCounts
     jobs: JobCounts
     context: ContextCounts
+    messages: MessageCounts
     tls: TlsState
 
 

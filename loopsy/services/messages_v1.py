@@ -1,0 +1,75 @@
+"""Existing nodes speak of messages in our context; here that becomes what it means, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from contextlib import suppress
+from functools import partial
+
+from twisted.logger import Logger
+
+from loopsy.core import messages_v1 as v1
+from loopsy.core.messages import Sender
+from loopsy.core.principals import LOCAL, PeerPrincipal, Principal
+from loopsy.errors import BoxFull, KeyNotFound
+from loopsy.services.clock import now_ms
+from loopsy.services.context import Context
+from loopsy.services.messages import Messages
+from loopsy.services.peers import Peers
+from loopsy.store import delivery as table
+from loopsy.store.messages import Found
+from loopsy.wire.context import Entry
+from loopsy.wire.messages import LATER, REFUSED
+
+
+class OldMessages:
+    """Reads what is put into our context, and clears away there what was acknowledged."""
+
+    log = Logger()
+
+    def __init__(self, messages: Messages, context: Context, peers: Peers) -> None:
+        self._messages, self._context, self._peers = messages, context, peers
+        context.when_put(self._put)
+        messages.when_acked(self._acked)
+
+    def _put(self, entry: Entry, by: Principal) -> Awaitable[None] | None:
+        own = self._peers.own.hostname
+        old = v1.read(entry.key, entry.value, own)
+        if old is not None:
+            return self._arrived(old, by)
+        acked = v1.acked_id(entry.key, entry.value)
+        return None if acked is None else self._read_there(acked, by)
+
+    async def _arrived(self, old: v1.OldEnvelope, by: Principal) -> None:
+        """:raises BoxFull: then the other side tries again."""
+        (result,) = await self._messages.arrive([v1.as_ours(old)], self._sender(old, by))
+        if result.result == LATER:
+            raise BoxFull(result.reason)
+        if result.result == REFUSED:
+            self.log.warn("the message {id} stays in the context only: {reason}", id=old.id, reason=result.reason)
+
+    def _sender(self, old: v1.OldEnvelope, by: Principal) -> Sender:
+        own = self._peers.own
+        is_peer = isinstance(by, PeerPrincipal)
+        name = by.name if is_peer else own.hostname
+        record = self._peers.holding(name) if is_peer else None
+        itself = {name, *([] if record is None else [record.hostname])}
+        return Sender(
+            peer=by.name if is_peer else LOCAL.name,
+            name=name,
+            node_id=self._peers.node_of(by),
+            to=own.hostname,
+            is_v1=True,
+            claimed_from=None if old.from_ in itself else old.from_[:255],
+        )
+
+    async def _read_there(self, message_id: str, by: Principal) -> None:
+        peer = by.name if isinstance(by, PeerPrincipal) else None
+        operation = partial(table.acked_by_v1, peer=peer, message_id=message_id, now=now_ms())
+        await self._messages.change(operation)
+
+    async def _acked(self, found: Found) -> None:
+        if found.is_v1:
+            with suppress(KeyNotFound):
+                own = self._peers.own
+                await self._context.delete(v1.inbox_key(own.hostname, found.message.id), own.node_id)
