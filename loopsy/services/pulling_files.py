@@ -40,7 +40,7 @@ async def pull_file(job: Job, move: Move, found: ManifestEntry) -> None:
 
 async def is_here(job: Job, move: Move, found: ManifestEntry) -> bool:
     """Whether we have it, by size and time or by content."""
-    ours = await job.turns().run(lambda: our_file(job, move.target, job.request.checksum and found.type == FILE))
+    ours = await job.bulk_turns().run(lambda: our_file(job, move.target, job.request.checksum and found.type == FILE))
     if ours is None or found.type != FILE or ours.size != found.size:
         return False
     if job.request.checksum:
@@ -74,7 +74,7 @@ class FilePulling:
     def __init__(self, job: Job, source: str, locate: Callable[[], Place]) -> None:
         """``locate`` opens the directory that the file shall lie in, in a thread."""
         self._job, self._source, self._locate = job, source, locate
-        self._turns = job.turns()
+        self._turns = job.bulk_turns()
         self._pulls = Pulls(job.notes, job.secret)
         self._place: Place | None = None
         self._part: Part | None = None

@@ -37,7 +37,7 @@ class FileSending:
 
     def __init__(self, job: Job, source: Source, path: str, target: str) -> None:
         self._job, self._source, self._path, self._target = job, source, path, target
-        self._turns = job.turns()
+        self._turns = job.bulk_turns()
         self._counted = 0
 
     async def is_there(self, there: ManifestEntry) -> bool:

@@ -13,16 +13,14 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from loopsy.core import transfer as rules
 from loopsy.core import uploads as upload_rules
 from loopsy.core.principals import Local, Principal
 from loopsy.core.transfer import Parts, PathPolicy
-from loopsy.errors import InternalError, InvalidRequest
+from loopsy.errors import InvalidRequest
 from loopsy.services.settings import Settings
+from loopsy.services.threads import Threads
 from loopsy.store import trees, walk
 from loopsy.store.apply import Applying
 from loopsy.store.files import OpenFile, Part, check_plain, moved, open_plain, version
@@ -30,8 +28,6 @@ from loopsy.store.walk import Place
 from loopsy.wire import codec, entries
 from loopsy.wire.transfer import Applied, FetchRequest, ManifestEntry, ManifestRequest, Pushed, name_to_wire
 
-THREADS = max(2, os.cpu_count() or 2)
-"""They hash and write; more than there are cores only keep the reactor from its turn at the interpreter."""
 REMEMBERED = 4096
 """Checksums known for files that were not changed since; some 400 KiB."""
 TICKETS, TICKET_S = 4096, 24 * 3600.0
@@ -67,9 +63,9 @@ class Transfer(Service):
     name = "transfer"
 
     def __init__(self, reactor: Any, settings: Settings) -> None:
-        self._reactor = reactor
         self._settings = settings
-        self._pool = ThreadPool(0, THREADS, "transfer")
+        self._threads = Threads(reactor, "transfer")
+        self.in_thread, self.in_background = self._threads.quick, self._threads.bulk
         self._checksums: OrderedDict[str, str] = OrderedDict()
         self._home = os.path.expanduser("~")
         self._data_dir = str(settings.layout.root)
@@ -77,26 +73,20 @@ class Transfer(Service):
         self.tickets = Tickets()
 
     def startService(self) -> None:
-        """Start the threads (each comes with its work), make room for spooled files."""
+        """Start the threads, make room for spooled files."""
         super().startService()
         spool = os.path.join(self._data_dir, SPOOL)
         os.makedirs(spool, mode=0o700, exist_ok=True)
         for left in os.listdir(spool):  # of a run that was killed, where files can't go without a name
             with suppress(OSError):
                 os.unlink(os.path.join(spool, left))
-        self._pool.start()
+        self._threads.start()
 
     def stopService(self) -> None:
         """Wait for what the threads have in hand."""
         super().stopService()
         self._stopping = True
-        self._pool.stop()
-
-    def in_thread(self, work: Any, *arguments: Any) -> Deferred[Any]:
-        """Run ``work`` in one of our threads."""
-        if not self.running:
-            raise InternalError("the daemon is stopping")
-        return deferToThreadPool(self._reactor, self._pool, work, *arguments)
+        self._threads.stop()
 
     @property
     def max_file_size(self) -> int:

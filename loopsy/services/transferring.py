@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
-from twisted.python.threadpool import ThreadPool
 
 from loopsy.client.files import PeerFiles
 from loopsy.core.transfer import Parts, PathPolicy, absolute
 from loopsy.core.transfers import Step
 from loopsy.errors import OffsetConflict, PeerTimeout, PeerUnreachable, TransferFailed, UploadMissing
 from loopsy.services.settings import Settings
+from loopsy.services.threads import Threads
 from loopsy.services.turns import InTurn
 from loopsy.store import walk
 from loopsy.store.begun import Begun
@@ -33,7 +33,7 @@ class Job:
     """One transfer under way."""
 
     reactor: Any
-    pool: ThreadPool
+    threads: Threads
     files: PeerFiles
     policy: PathPolicy
     request: TransferRequest
@@ -57,7 +57,11 @@ class Job:
 
     def turns(self) -> InTurn:
         """A line of blocking work of its own."""
-        return InTurn(self.reactor, self.pool)
+        return InTurn(self.threads.quick)
+
+    def bulk_turns(self) -> InTurn:
+        """The same for the content of a large file."""
+        return InTurn(self.threads.bulk)
 
     def cancel(self) -> None:
         """End it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from typing import Any
 
@@ -10,9 +9,7 @@ from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from loopsy.client.files import PeerFiles
 from loopsy.client.peer import Target
@@ -26,13 +23,12 @@ from loopsy.services.peers import Peers
 from loopsy.services.pulling import pull
 from loopsy.services.sending import send
 from loopsy.services.settings import Settings
+from loopsy.services.threads import Threads
 from loopsy.services.transferring import Job, local_policy
 from loopsy.store.pulls import Pulls
 from loopsy.wire.transfer import TransferInfo, TransferRequest
 
 SWEEP_S = 3600.0
-THREADS = max(2, os.cpu_count() or 2)
-"""They read, hash and write. More than there are cores only keep the reactor from its turn at the interpreter."""
 TOLD = 20
 """Sources in an event."""
 OURSELVES = (".", "local")
@@ -46,7 +42,7 @@ class Transfers(Service):
 
     def __init__(self, reactor: Any, settings: Settings, peers: Peers, events: Events) -> None:
         self._reactor, self._settings, self._peers, self._events = reactor, settings, peers, events
-        self._pool = ThreadPool(0, THREADS, "transfers")
+        self._threads = Threads(reactor, "transfers")
         self._table = TransferTable()
         self._jobs: dict[str, Job] = {}
         self._waiters: dict[str, list[Deferred[None]]] = {}
@@ -54,9 +50,9 @@ class Transfers(Service):
         self._sweeper: LoopingCall | None = None
 
     def startService(self) -> None:
-        """Start the thread pool (threads come with the first transfer)."""
+        """Take transfers."""
         super().startService()
-        self._pool.start()
+        self._threads.start()
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = self._reactor
         self._sweeper.start(SWEEP_S)
@@ -64,7 +60,7 @@ class Transfers(Service):
     def _sweep(self) -> Deferred[None]:
         """Remove what nobody went on pulling."""
         pulls = Pulls(self._notes, self._settings.config.auth.api_key.encode())
-        done = deferToThreadPool(self._reactor, self._pool, pulls.sweep, now_ms() / 1000)
+        done = self._threads.quick(pulls.sweep, now_ms() / 1000)
         return done.addCallbacks(lambda _: None, lambda failure: self.log.failure("the sweep failed", failure))
 
     async def stopService(self) -> None:  # our parent awaits it
@@ -76,7 +72,7 @@ class Transfers(Service):
         for job in list(self._jobs.values()):
             job.cancel()
         await gatherResults(ends)
-        self._pool.stop()
+        self._threads.stop()
 
     # -- asked by clients -------------------------------------------------------------------------------------------
     def start(self, request: TransferRequest) -> TransferInfo:
@@ -112,7 +108,7 @@ class Transfers(Service):
         transfer_id = running.transfer_id
         job = Job(
             reactor=self._reactor,
-            pool=self._pool,
+            threads=self._threads,
             files=PeerFiles(self._reactor, self._peers.client, target),
             policy=local_policy(self._settings),
             request=running.request,

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
@@ -24,11 +22,11 @@ ENOUGH = 256 * 1024
 
 
 class InTurn:
-    """Runs functions in a thread pool, never two at once: whoever waits may be cancelled, the work is not, so what
+    """Runs functions in threads, never two at once: whoever waits may be cancelled, the work is not, so what
     comes after it (closing the file) never meets it half done."""
 
-    def __init__(self, reactor: IReactorFromThreads, pool: ThreadPool) -> None:
-        self._reactor, self._pool = reactor, pool
+    def __init__(self, in_thread: Callable[..., Deferred[Any]]) -> None:
+        self._in_thread = in_thread
         self._waiting: deque[tuple[Callable[[], Any], Deferred[Any]]] = deque()
         self._busy = False
 
@@ -44,7 +42,7 @@ class InTurn:
             return
         work, answer = self._waiting.popleft()
         self._busy = True
-        deferToThreadPool(self._reactor, self._pool, work).addBoth(self._done, answer)
+        self._in_thread(work).addBoth(self._done, answer)
 
     def _done(self, result: object, answer: Deferred[Any]) -> None:
         self._busy = False

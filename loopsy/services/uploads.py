@@ -271,7 +271,7 @@ class Uploads(Service):
                 for chunk in chunks:
                     check.update(chunk)
 
-        live.intake = Intake(self._transfer.in_thread, write)
+        live.intake = Intake(self._transfer.in_background, write)
         try:
             await live.intake.take(body)
             if piece is not None and check is not None and check.digest() != piece.digest:

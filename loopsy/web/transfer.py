@@ -82,7 +82,7 @@ class TransferArea:
             raise WrongContentType("a push is multipart/form-data")
         length = body.length if isinstance(body.length, int) else None
         incoming = Incoming(transfer, call.principal, expected=length)
-        intake = Intake(transfer.in_thread, incoming.write)
+        intake = Intake(transfer.in_background, incoming.write)
         form = Form(boundary(call.request.header(b"content-type")), incoming, intake)
         form.check_length(length, transfer.max_file_size + FRAMING)
         try:
@@ -113,7 +113,7 @@ class TransferArea:
         try:
             checksum = transfer.known_checksum(file.status)
             if checksum is None and call.query("checksum") == "1":
-                checksum = await transfer.in_thread(file.digest)
+                checksum = await transfer.in_background(file.digest)
                 transfer.remember(file.status, checksum)
             span = describe(call, file, checksum, attached=attached)
         except BaseException:
