@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 from bench.measure import Pairs, in_turns, memory_kib, ms, peak_growth, process_time, reset_peak
 from bench.probe import latencies
-from bench.rig import Daemon, Rig
+from bench.rig import Daemon, Rig, Served
 from bench.table import BenchError, Result, at_least, at_most
 
 GIB = 1 << 30
@@ -21,6 +23,7 @@ FILES, FILE_BYTES = 1000, 4096
 AT_ONCE = 8
 SMALLER = 256 << 20
 """For eight at once: together 2 GiB."""
+PROBE_S, PEEK_S = 3.0, 0.05
 DAEMON_MB, COMMAND_MB = 25.0, 40.0
 
 
@@ -84,26 +87,66 @@ def transfer_memory(rig: Rig) -> Iterator[Result]:
     pull = rig.loopsy(here, "pull", there.name, str(source), str(rig.root / "pulled"))
     for label, argv in (("send", send), ("pull", pull)):
         yield from grown(f"1 GiB {label}", both, idle, [argv], rig)
-    quiet = latencies(there.port, "/api/v1/health", 2.0).p99
-    many = [
+    many = eight(rig, here, there)
+    yield from grown(f"{AT_ONCE} × {SMALLER >> 20} MiB at once", both, idle, many, rig)
+    yield health_meanwhile(rig, here, there, many)
+
+
+def eight(rig: Rig, here: Daemon, there: Daemon) -> list[list[str]]:
+    """The commands that send so many files."""
+    return [
         rig.loopsy(here, "send", there.name, str(big_file(rig, f"small{n}", SMALLER)), str(rig.root / f"arrived{n}"))
         for n in range(AT_ONCE)
     ]
+
+
+def health_meanwhile(rig: Rig, here: Daemon, there: Daemon, many: Sequence[Sequence[str]]) -> Result:
+    """The receiver's p99 while all eight move, and an idle bare server's in the same moments."""
     bare = rig.bare(100)
-    with ThreadPoolExecutor(2) as pool:
-        busy = pool.submit(lambda: latencies(there.port, "/api/v1/health", 3.0).p99)
-        machine = pool.submit(lambda: latencies(bare.port, "/", 3.0).p99)
-        yield from grown(f"{AT_ONCE} × {SMALLER >> 20} MiB at once", both, idle, many, rig)
-        loaded = busy.result()
-    yield Result(
+    ours, machine = [], []
+    for _ in range(ROUNDS):
+        for number in range(AT_ONCE):
+            (rig.root / f"arrived{number}").unlink(missing_ok=True)
+        with ThreadPoolExecutor(4) as pool:
+            quiet = both_p99(pool, there, bare, Event())
+            work, over = pool.submit(run_together, many, rig), Event()
+            while not work.done() and moving(here) < AT_ONCE:  # starting eight commands is not what is measured
+                time.sleep(PEEK_S)
+            pool.submit(watch, here, over)
+            busy = both_p99(pool, there, bare, over)
+            work.result()
+        ours.append((busy[0], quiet[0]))
+        machine.append((busy[1], quiet[1]))
+    pairs, rival = (Pairs(*zip(*figures, strict=True)) for figures in (ours, machine))
+    return Result(
         row="GET /health p99 meanwhile : idle",
-        measured=f"{loaded * 1000:.3g} ms",
-        yardstick=f"{quiet * 1000:.3g} ms",
-        value=loaded / quiet,
+        measured=ms(pairs.ours),
+        yardstick=ms(pairs.theirs),
+        value=pairs.ratio,
         goal=at_most(10),
         older="–",
-        remarks=f"an idle bare server's p99 beside the same load: {machine.result() * 1000:.2g} ms",
+        remarks=f"{pairs.spread}; an idle bare server beside the same load: {ms(rival.ours)}, {rival.ratio:.3g} ×",
     )
+
+
+def both_p99(pool: ThreadPoolExecutor, ours: Daemon, bare: Served, over: Event) -> tuple[float, float]:
+    """Both in the same moments."""
+    one = pool.submit(latencies, ours.port, "/api/v1/health", PROBE_S, over.is_set)
+    other = pool.submit(latencies, bare.port, "/", PROBE_S, over.is_set)
+    return one.result().p99, other.result().p99
+
+
+def watch(here: Daemon, over: Event) -> None:
+    """Set ``over`` once the first of the eight has ended."""
+    while moving(here) == AT_ONCE:
+        time.sleep(PEEK_S)
+    over.set()
+
+
+def moving(here: Daemon) -> int:
+    """How many transfers have bytes under way."""
+    found = here.ask("GET", "/transfers")["transfers"]
+    return sum(one["state"] == "running" and one["bytesSent"] > 0 for one in found)
 
 
 def grown(
