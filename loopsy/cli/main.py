@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor", "check everything, with a remedy for each fault"),
         "key": ("setup", "show this machine's key, or make a new one"),
         "logs": ("logs", "show or verify the audit log"),
+        "mcp": ("mcp", "let AI agents use it all; tell them of it"),
     },
     "other machines": {
         "pair": ("pair", "let this machine and another know each other"),

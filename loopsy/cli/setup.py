@@ -39,7 +39,8 @@ def fill(parser: arguments.Parser, name: str) -> None:
 def _fill_init(parser: argparse.ArgumentParser) -> None:
     arguments.describe(
         parser,
-        "Write a first configuration, with a fresh key. An existing one stays, unless --force is given.",
+        "Write a first configuration, with a fresh key. An existing one stays, unless --force is given.\n"
+        "Then let the AI agents of this machine know of loopsy (the same as: loopsy mcp add).",
         "loopsy init\nloopsy init --hostname kai --port 19533 --data-dir ~/.loopsy-two",
         init,
     )
@@ -49,11 +50,12 @@ def _fill_init(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="0.0.0.0", help="on which address (%(default)s)")  # noqa: S104 - a LAN daemon
     parser.add_argument("--force", action="store_true", help="replace the configuration; the old one is kept beside it")
+    parser.add_argument("--no-mcp", action="store_true", help="leave the AI agents alone")
 
 
 # -- init -------------------------------------------------------------------------------------------------------------
 def init(args: argparse.Namespace) -> int:
-    """Make the data directory, the node id and the config file."""
+    """Make the data directory, the node id and the config file, and register with the agents."""
     from loopsy.store import configfile, identity
 
     layout = arguments.layout_of(args)
@@ -69,6 +71,10 @@ def init(args: argparse.Namespace) -> int:
     print(f"{render.clean(args.hostname)} is set up.\n")
     pairs = [("config", layout.config), ("node id", node_id), ("listens on", f"{args.host} port {args.port}")]
     print(render.facts([*pairs, *([("old config", backup)] if backup else [])]))
+    if not args.no_mcp:
+        from loopsy.cli import mcp
+
+        print(mcp.introduce(arguments.directory_of(args)), flush=True)
     print(next_steps(layout, args))
     return 0
 

@@ -34,8 +34,8 @@ def loopsy(directory: Path, *words: str) -> int:
 @pytest.fixture
 def made(tmp_path: Path, capsys: Capsys) -> Path:
     """A data directory as init makes it."""
-    directory = tmp_path / "d"
-    assert loopsy(directory, "init", "--hostname", "leo", "--host", "127.0.0.1", "--port", str(free_port())) == 0
+    directory, where = tmp_path / "d", ("--host", "127.0.0.1", "--port", str(free_port()))
+    assert loopsy(directory, "init", "--no-mcp", "--hostname", "leo", *where) == 0
     capsys.readouterr()
     return directory
 
@@ -60,7 +60,7 @@ def test_init_keeps_what_is_there(made: Path, capsys: Capsys) -> None:
 
 def test_force_keeps_a_copy_each_time(made: Path) -> None:
     before, node = (made / "config.yaml").read_bytes(), (made / "node-id").read_text()
-    assert [loopsy(made, "init", "--force"), loopsy(made, "init", "--force")] == [0, 0]
+    assert [loopsy(made, "init", "--force", "--no-mcp") for _ in range(2)] == [0, 0]
     assert (made / "config.yaml.bak-1").read_bytes() == before
     assert (made / "config.yaml.bak-2").exists()
     assert (made / "config.yaml.bak-1").stat().st_mode & 0o777 == 0o600

@@ -40,7 +40,7 @@ class Machine(Node):
 
     def set_up(self, **sections: Any) -> Machine:
         """``loopsy init``, on a port of its own on loopback."""
-        self.ok("init", "--hostname", self.name, "--host", "127.0.0.1", "--port", str(self.port))
+        self.ok("init", "--no-mcp", "--hostname", self.name, "--host", "127.0.0.1", "--port", str(self.port))
         self.key = self.ok("key", "show").strip()
         for section, keys in {"discovery": {"enabled": False}, **sections}.items():
             for key, value in keys.items():

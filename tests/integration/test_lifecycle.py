@@ -133,7 +133,7 @@ def test_nobody_else_may_read_anything_in_the_data_dir(machine: Machine) -> None
     machine.ask("PUT", "/context/k", {"value": "v"})
     until(lambda: machine.layout.audit.stat().st_size)
     machine.ok("stop")
-    machine.ok("init", "--force", "--host", "127.0.0.1", "--port", str(machine.port))
+    machine.ok("init", "--no-mcp", "--force", "--host", "127.0.0.1", "--port", str(machine.port))
     assert too_open(machine.root) == []
     assert machine.layout.daemon_log.stat().st_mode & 0o777 == 0o600
     opened = [path for path in machine.root.rglob("*") if path.is_file()]

@@ -63,7 +63,7 @@ def test_a_wheel_installed_into_a_fresh_venv_works(tmp_path: Path) -> None:
     assert call([bin_ / "loopsy", "--version"], elsewhere).stdout == f"loopsy {VERSION}\n"
     assert "\n    loopsy " in call([bin_ / "twistd", "--help"], elsewhere).stdout
     steps = (
-        ("init", "--host", "127.0.0.1", "--port", free_port()),
+        ("init", "--no-mcp", "--host", "127.0.0.1", "--port", free_port()),
         ("start",),
         ("exec", ".", "true"),
         ("context", "set", "k", "v"),

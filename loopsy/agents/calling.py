@@ -1,0 +1,130 @@
+"""Running an agent's own command line for a moment, and ending it when it takes too long or says too much."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO
+
+from attrs import frozen
+
+from loopsy.errors import LoopsyError
+
+CALL_S = 30.0
+"""Gemini takes 2 s to list its servers, and several times that on a busy machine."""
+SAID_MOST = 1 << 20
+"""A list of servers is a few kilobytes."""
+ENDING_S = 2.0
+"""Between TERM and KILL."""
+POLL_S = 0.1
+
+
+class CallFailed(LoopsyError):
+    """A command could not be run to its end."""
+
+
+@frozen(kw_only=True)
+class Called:
+    """What a command answered."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """All of it: which of the two an agent prints to differs from version to version."""
+        return f"{self.stdout}\n{self.stderr}"
+
+
+def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What agents and servers started here see of ours: nothing that says which data directory or key we use."""
+    found = os.environ if base is None else base
+    return {name: value for name, value in found.items() if not name.startswith("LOOPSY_")}
+
+
+def call(argv: Sequence[str], more: Mapping[str, str] | None = None, timeout: float = CALL_S) -> Called:
+    """Run a command in the home directory. ``more``: for its environment.
+
+    :raises CallFailed: it can't be started, did not end within ``timeout`` seconds, or said more than SAID_MOST.
+    """
+    name = os.path.basename(argv[0])
+    with running(argv, {**environment(), "NO_COLOR": "1", **(more or {})}) as process:
+        said = _collect(process, name, timeout)
+        status = process.wait()
+    stdout, stderr = (part.decode("utf-8", "replace") for part in said)
+    return Called(status=status, stdout=stdout, stderr=stderr)
+
+
+@contextmanager
+def running(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    stdin: int = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, which is ended with ``with``.
+
+    :raises CallFailed: it can't be started.
+    """
+    try:
+        process = subprocess.Popen(
+            argv,
+            env=env,
+            cwd=os.path.expanduser("~"),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CallFailed(f"{argv[0]} can't be started: {(error.strerror or str(error)).lower()}") from None
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process with its group, and let go of its pipes. What it left in its group ends too, if itself is gone."""
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(ENDING_S)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _collect(process: subprocess.Popen[bytes], name: str, timeout: float) -> tuple[bytes, bytes]:
+    """Both outputs, until they end; or until the process has, if something that it left behind holds them open."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    deadline = time.monotonic() + timeout
+    said: dict[IO[bytes], bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with selectors.DefaultSelector() as selector:
+        for pipe in said:
+            selector.register(pipe, selectors.EVENT_READ, pipe)
+        while selector.get_map() or process.poll() is None:
+            if time.monotonic() > deadline:
+                raise CallFailed(f"{name} did not end within {timeout:g} s")
+            ready = [key.data for key, _ in selector.select(POLL_S)]
+            if not ready and process.poll() is not None:
+                break
+            for pipe in ready:
+                piece = os.read(pipe.fileno(), 65536)
+                if not piece:
+                    selector.unregister(pipe)
+                said[pipe] += piece
+            if sum(map(len, said.values())) > SAID_MOST:
+                raise CallFailed(f"{name} said more than {SAID_MOST} bytes")
+    return bytes(said[process.stdout]), bytes(said[process.stderr])
