@@ -33,7 +33,9 @@ class SendMessage(Arguments):
     )
     in_reply_to: str | None = Field(default=None, description="The id of the message that this answers", max_length=128)
     ttl_seconds: float | None = Field(
-        default=None, description="Give up if it could not be read by then. Default and most: 7 days (604800).", ge=1
+        default=None,
+        description="Give up if nobody has read it after so many seconds. Default and most: 604800 (7 days).",
+        ge=1,
     )
     user_confirmed: bool = Field(
         default=False,

@@ -51,6 +51,7 @@ class Capture:
     def __init__(self, outputs: Outputs, name: str) -> None:
         self._outputs, self._name = outputs, name
         self._file: IO[bytes] | None = None
+        self._begun = False
         self.size = 0
         """Bytes."""
         self.lines = 0
@@ -76,7 +77,7 @@ class Capture:
         piece = bytes(data)
         self.size += len(piece)
         self.lines += piece.count(b"\n")
-        if self._file is None and self.size > KEEP and self.path is None:
+        if self.size > KEEP:
             self._begin()
         self._write(piece)
         room = KEEP - len(self.head)
@@ -87,12 +88,14 @@ class Capture:
 
     def save(self) -> None:
         """See to it that there is a file, and that all is in it."""
-        if self.path is None:
-            self._begin()
-        if self._file is not None:
-            self._close()
+        self._begin()
+        self._close()
 
     def _begin(self) -> None:
+        """Once: later the beginning may be gone from memory."""
+        if self._begun:
+            return
+        self._begun = True
         with suppress(OSError):
             self._file, self.path = self._outputs.open(self._name)
             self._write(bytes(self.head))

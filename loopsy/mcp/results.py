@@ -99,7 +99,7 @@ def page(
 # -- what must not get out --------------------------------------------------------------------------------------------
 ENDPOINT = re.compile(
     r"\s*\([^()\s]*:\d{1,5}\)"  # kai (192.168.1.7:19532)
-    r"|\bmanual-\S+"
+    r"|\bmanual-[^\s,;)]+"
     r"|\[[0-9A-Fa-f:.]{2,}\](?::\d{1,5})?"
     r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?"
 )
@@ -176,4 +176,6 @@ def advice(error: LoopsyError) -> str | None:
     told = visible(without_addresses(beginning(error.hint, 1000)))
     if not told.startswith("loopsy"):
         told = f"{told[:1].upper()}{told[1:]}"
-    return f"{told}. {ours}" if type(error).__name__ == "PeerNotFound" else told
+    if type(error).__name__ == "PeerNotFound":
+        return f"{told} {ours}" if told.endswith("?") else f"{told}. {ours}"
+    return told

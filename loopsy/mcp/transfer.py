@@ -19,6 +19,8 @@ from loopsy.wire import sse, urls
 
 CANCEL_S = 5.0
 """For ending a transfer whose call was cancelled."""
+FINAL = (4001, 4002, 4003)
+"""Codes of what the same call meets again: denied, missing, too large."""
 
 
 class TransferFile(Arguments):
@@ -206,7 +208,7 @@ def failed(info: dict[str, Any]) -> LoopsyError:
         hint = (
             "the daemon may not read that file, though you may: run `loopsy send` in a terminal, or copy it elsewhere"
         )
-    elif not hint and info.get("bytesSent"):
+    elif not hint and info.get("bytesSent") and info.get("errorCode") not in FINAL:
         hint = "the same call again goes on where it stopped"
     details = {"hint": hint} if hint else {}
     return from_wire(0, {"error": {"code": info.get("errorCode"), "message": info.get("error"), "details": details}})
