@@ -174,9 +174,10 @@ class FilePulling:
 
     def _throw_away(self) -> None:
         if self._part is not None:
-            if self._part.name is not None:
-                self._pulls.forget(self._part.name)
+            name = self._part.name
             self._part.discard()
+            if name is not None:  # after it: without the note nobody would sweep the part
+                self._pulls.forget(name)
 
     def _close_part(self) -> None:
         if self._part is not None:

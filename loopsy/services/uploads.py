@@ -29,7 +29,7 @@ from loopsy.services.storage import Storage
 from loopsy.services.transfer import Transfer
 from loopsy.store import uploads as table
 from loopsy.store import walk
-from loopsy.store.files import Part
+from loopsy.store.files import Part, part_name
 from loopsy.wire.transfer import Pushed
 
 SWEEP_S = 3600.0
@@ -196,6 +196,7 @@ class Uploads(Service):
         live = Live(upload, part)
         try:
             await self._storage.write(partial(table.put, upload=upload))
+            await self._transfer.in_thread(part.keep, upload.part)  # named before that, a crash would leave it for ever
         except BaseException:
             await self._transfer.in_thread(part.discard)
             raise
@@ -208,17 +209,16 @@ class Uploads(Service):
             directory = place.directory.copy()
             try:
                 with walk.telling(place.parts):
-                    part = Part.named(directory)
+                    part = Part.unnamed(directory)
             except BaseException:
                 directory.close()
                 raise
-            assert part.name is not None
             return Upload(
                 upload_id=secrets.token_hex(16),
                 owner=principal.name,
                 directory="/" + "/".join(place.parts[:-1]),
                 name=place.parts[-1],
-                part=part.name,
+                part=part.name or part_name(),
                 identity=part.identity,
                 length=length,
                 described=described,

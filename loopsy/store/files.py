@@ -183,6 +183,12 @@ class Part:
         name = part_name()
         return cls(directory, directory.open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL), name)
 
+    def keep(self, name: str) -> None:
+        """Give it that name, so that it outlives us; one that has a name keeps that."""
+        if self.name is None:
+            self.directory.link_descriptor(self.fd, name)
+            self.name = name
+
     @classmethod
     def again(cls, directory: Directory, name: str, expected: Identity, longest: int) -> Part:
         """A part that an earlier run left, to go on with. Reads it all, to go on hashing.
