@@ -6,6 +6,7 @@ are slow, each event is in memory once.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -23,7 +24,8 @@ LAG_BYTES = 1024 * 1024
 """A reader that is further behind than this is cut: it comes back and goes on, or reads the state anew."""
 STREAMS = 64
 """Open streams of one caller: some windows, agents and watchers each; more are a mistake."""
-HELLO, RESET = "hello", "reset"
+HELLO, RESET, ALIVE = "hello", "reset", "alive"
+ALL = "all"
 
 
 @frozen(kw_only=True)
@@ -38,6 +40,8 @@ class Event:
     """Peers with this scope may see it; None: the own key only."""
     owner: str | None = None
     """… but of the peers only this one, by name."""
+    machine: str | None = None
+    """The peer that told us of it; None: it happened here."""
 
     @property
     def area(self) -> str:
@@ -54,11 +58,20 @@ class Recent:
         self._bytes = 0
         self._number = 0
 
-    def add(self, kind: str, at: int, data: str, scope: Scope | None = None, owner: str | None = None) -> Event:
+    def add(
+        self,
+        kind: str,
+        at: int,
+        data: str,
+        scope: Scope | None = None,
+        owner: str | None = None,
+        machine: str | None = None,
+    ) -> Event:
         """Number an event (``at``: ms since the epoch, ``data``: its thing as JSON text) and hold it; the oldest go."""
         self._number += 1
-        frame = sse.frame(f'{{"type":"{kind}","at":{at},"data":{data}}}', self.event_id(self._number))
-        event = Event(number=self._number, kind=kind, frame=frame, scope=scope, owner=owner)
+        where = "" if machine is None else f',"machine":{json.dumps(machine)}'
+        frame = sse.frame(f'{{"type":"{kind}","at":{at}{where},"data":{data}}}', self.event_id(self._number))
+        event = Event(number=self._number, kind=kind, frame=frame, scope=scope, owner=owner, machine=machine)
         self._held.append(event)
         self._bytes += len(frame)
         while len(self._held) > HELD or self._bytes > HELD_BYTES:
@@ -97,14 +110,19 @@ class Wish:
     """What a reader asked for: areas or whole types; nothing means all."""
 
     types: frozenset[str] = frozenset()
+    all_machines: bool = False
+    """Those of peers too, which they tell us."""
 
     @classmethod
-    def of(cls, text: str | None) -> Wish:
-        """``message,job.ended``, as in ``?types=``."""
-        return cls(frozenset(word for part in (text or "").split(",") if (word := part.strip())))
+    def of(cls, text: str | None, machines: str | None = None) -> Wish:
+        """``message,job.ended``, as in ``?types=``; ``all``, as in ``?machines=``."""
+        types = frozenset(word for part in (text or "").split(",") if (word := part.strip()))
+        return cls(types, machines == ALL)
 
     def has(self, event: Event) -> bool:
         """Whether an event is among it."""
+        if event.machine is not None and not self.all_machines:
+            return False
         return not self.types or event.area in self.types or event.kind in self.types
 
 

@@ -17,8 +17,8 @@ from loopsy.client.peer import PeerClient
 from loopsy.config import Config
 from loopsy.services.audit import Audit, remembered_head
 from loopsy.services.context import Context
-from loopsy.services.delivery import Delivery
 from loopsy.services.dashboard import Dashboard
+from loopsy.services.delivery import Delivery
 from loopsy.services.events import Events
 from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
@@ -27,6 +27,7 @@ from loopsy.services.messages_v1 import OldMessages
 from loopsy.services.news import PeerNews
 from loopsy.services.pairing import Pairing
 from loopsy.services.peers import Peers
+from loopsy.services.relay import Relay
 from loopsy.services.renewal import Renewal
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
@@ -63,6 +64,7 @@ class Daemon:
     trust: Trust
     pairing: Pairing
     dashboard: Dashboard
+    relay: Relay
     tls: OwnTls | None
     """Our certificate, where TLS is on."""
     started: float
@@ -140,11 +142,12 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     )
     transfers = Transfers(reactor, settings, peers, events)
     PeerNews(peers, settings, events)
+    relay = Relay(reactor, peers, events)
     dashboard = Dashboard(settings, storage, config.server.port)
     root = Backwards()
     children: list[Service] = [
         *(Held(pid_file), log, storage, events, audit, context, peers, execution),
-        *(pairing, transfers, transfer, uploads, dashboard, messages, delivery),
+        *(pairing, transfers, transfer, uploads, dashboard, relay, messages, delivery),
     ]
     if tls is not None:
         children.append(Renewal(reactor, layout, own.hostname, peers, storage))
@@ -165,6 +168,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         trust=trust,
         pairing=pairing,
         dashboard=dashboard,
+        relay=relay,
         tls=tls,
         started=time.monotonic(),
     )

@@ -26,12 +26,20 @@ class Events(Service):
         self.recent = Recent(now_ms())
         self._listeners: list[Listener] = []
 
-    def publish(self, kind: str, thing: Any, *, scope: Scope | None = None, owner: str | None = None) -> None:
+    def publish(
+        self,
+        kind: str,
+        thing: Any,
+        *,
+        scope: Scope | None = None,
+        owner: str | None = None,
+        machine: str | None = None,
+    ) -> None:
         """Tell that ``thing`` (a wire type, or a mapping) changed; ``kind`` as ``message.received``.
 
-        Peers see it only with ``scope``; with ``owner`` only that peer.
+        Peers see it only with ``scope``; with ``owner`` only that peer. ``machine``: the peer that told us.
         """
-        event = self.recent.add(kind, now_ms(), as_json(thing), scope, owner)
+        event = self.recent.add(kind, now_ms(), as_json(thing), scope, owner, machine)
         for listener in tuple(self._listeners):
             try:
                 listener(event)

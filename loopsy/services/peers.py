@@ -164,6 +164,10 @@ class Peers(Service):
         for watcher in self._watchers:
             watcher(record, is_gone)
 
+    def records(self) -> tuple[Record, ...]:
+        """Everyone, as the book has them."""
+        return tuple(self._book.all())
+
     def list(self) -> tuple[Peer, ...]:
         """Everyone, as the wire shows them."""
         return tuple(self._shown(record) for record in self._book.all())

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from loopsy.core import events as rules
 from loopsy.core.events import Event, Recent, Wish
-from loopsy.core.principals import AnyKey, PeerPrincipal, Principal, scopes_of
+from loopsy.core.principals import AnyKey, Local, PeerPrincipal, Principal, scopes_of
 from loopsy.errors import RateLimited
 from loopsy.services.clock import now_ms
 from loopsy.services.daemon import Daemon
@@ -36,8 +36,9 @@ class EventsArea:
 
     @routes.declare("GET", urls.EVENTS, access=AnyKey())
     def events(self, call: Call[None]) -> Answered:
-        """Server-sent events: what changes, as it changes; ``?types=`` for some areas or types only."""
-        who, wish = call.principal, Wish.of(call.query("types"))
+        """Server-sent events: what changes, as it changes; ``?types=`` for some areas or types only, ``?machines=all``
+        for those of all peers too, ``?alive=1`` for a sign of life that is an event."""
+        who, wish = call.principal, Wish.of(call.query("types"), call.query("machines"))
         if self.open[who.name] >= rules.STREAMS:
             raise RateLimited(f"{rules.STREAMS} event streams are open for {who.name} already", retry_after=1)
         call.request.begin(200, sse.CONTENT_TYPE.encode())
@@ -49,7 +50,11 @@ class EventsArea:
         if seen is None:
             self._greet(call.request, recent)
         reader = Reader(recent, call.request, recent.last if seen is None else seen, self._filter(who, wish))
+        reader.tells_alive = call.query("alive") == "1"
         self._follow(reader, who.name)
+        if wish.all_machines and isinstance(who, Local):
+            stop = self.daemon.relay.want()
+            call.request.notifyFinish().addBoth(lambda _: stop())
         return ANSWERED
 
     def _greet(self, request: EdgeRequest, recent: Recent) -> None:
@@ -92,6 +97,8 @@ class Reader:
         self._recent, self._at, self._is_for = recent, seen, is_for
         self._lag = 0
         self._full = self._over = False
+        self.tells_alive = False
+        """A browser shows no comments to the page, so the page asks for an event."""
         self._alive: IDelayedCall | None = None
 
     def start(self) -> None:
@@ -112,8 +119,13 @@ class Reader:
             self._tell(event)
         else:
             self._lag += len(event.frame)
-            if self._lag > rules.LAG_BYTES:
+            if self._lag > rules.LAG_BYTES or self._missed_some:
                 self._cut()
+
+    @property
+    def _missed_some(self) -> bool:
+        """Whether what comes next for it is held no longer: when it comes back it hears that it must begin anew."""
+        return self._at < self._recent.first - 1
 
     def _tell(self, event: Event) -> None:
         self._at = event.number
@@ -121,8 +133,8 @@ class Reader:
 
     def _catch_up(self) -> None:
         """What is held and was not told, as far as the reader takes it."""
-        if self._at < self._recent.first - 1:
-            self._cut()  # some of it is gone: when it comes back it hears that it must begin anew
+        if self._missed_some:
+            self._cut()
             return
         for event in tuple(self._recent.after(self._at)):
             if self._full or self._over:
@@ -135,11 +147,13 @@ class Reader:
 
     def _beat(self, first: bool = False) -> None:
         if not (first or self._full):
-            self.request.write(sse.still_there(self._recent.event_id(self._at)))
+            event_id = self._recent.event_id(self._at)
+            alive = sse.encode({"type": rules.ALIVE}, event_id) if self.tells_alive else sse.still_there(event_id)
+            self.request.write(alive)
         self._alive = self.request.channel.callLater(ALIVE_S, self._beat)
 
     def _cut(self) -> None:
-        self._over = True
+        self.close()
         self.request.cut()
 
     def close(self) -> None:

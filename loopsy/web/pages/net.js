@@ -50,14 +50,14 @@ class Live {
   }
 
   start() {
-    this.source = new EventSource(`${BASE}/events?machines=all`);
+    this.source = new EventSource(`${BASE}/events?machines=all&alive=1`);
     this.source.onopen = () => this.alive();
     this.source.onerror = () => this.lost();
     this.source.onmessage = (message) => {
       this.alive();
-      this.tell(JSON.parse(message.data));
+      const event = JSON.parse(message.data);
+      if (event.type !== "alive") this.tell(event);
     };
-    this.source.addEventListener("quiet", () => this.alive());
     clearInterval(this.timer);
     this.timer = setInterval(() => {
       if (this.state === "live" && Date.now() - this.heard > QUIET_MS) this.set("stale");
@@ -124,7 +124,7 @@ export function useEvents(listener) {
 
 /** Whether an event is of one of these areas, on this machine or `peer`. */
 export const concerns = (event, areas, peer = null) =>
-  event.type === "reset" || ((event.machine || null) === peer && areas.includes(event.type.split(".")[0]));
+  event.type === "reset" ? !event.machine || event.machine === peer : (event.machine || null) === peer && areas.includes(event.type.split(".")[0]);
 
 // -- what the daemon answered, held once for all parts of the page that show it -------------------------------------
 class Resource {
