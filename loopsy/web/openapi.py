@@ -107,6 +107,8 @@ def _reference(name: str) -> dict[str, str]:
 
 def schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
     """The JSON schema of a wire type; classes are put into ``schemas`` and referred to."""
+    if kind is Any:
+        return {}  # read item by item
     if kind in PLAIN:
         return {"type": PLAIN[kind]}
     if get_origin(kind) in (Union, UnionType):
