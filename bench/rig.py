@@ -25,6 +25,7 @@ from attrs import field, frozen
 
 from bench.raw import ask
 from bench.table import BenchError
+from loopsy.testing.nodes import free_port
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 UNLIMITED = 10**9
@@ -243,13 +244,6 @@ def write_ssh_files(home: Path, port: int) -> None:
         "  StrictHostKeyChecking yes\n  BatchMode yes\n"
     )
     (home / "config").write_text(f"Host bench\n{common}Host bench-master\n{common}  ControlPath {home}/master\n")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -6,10 +6,14 @@ The lock, not the number, says whether a daemon runs: a number may have been giv
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from loopsy.errors import DataDirError
 from loopsy.store.filelock import try_lock
+
+TRIES, PAUSE_S = 10, 0.02
+"""A daemon that runs keeps the lock for longer than that; a question takes microseconds."""
 
 
 class PidFile:
@@ -28,13 +32,21 @@ class PidFile:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         except OSError as error:
             raise DataDirError(f"{self._path} can't be used: {error.strerror}") from None
-        if not try_lock(descriptor):
+        if not self._lock(descriptor):
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise DataDirError(f"a daemon runs in {self._path.parent} already (pid {holder or 'unknown'})")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
+
+    def _lock(self, descriptor: int) -> bool:
+        """Whoever asks whether a daemon runs holds the lock for a moment too (``running``)."""
+        for _ in range(TRIES):
+            if try_lock(descriptor):
+                return True
+            time.sleep(PAUSE_S)
+        return False
 
     def release(self) -> None:
         """Empty the file and let the lock go. The file stays: removing a locked file would let two daemons in."""

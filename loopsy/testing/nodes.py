@@ -25,12 +25,18 @@ START_S = 30.0
 """Far more than a start takes: only a hanging one meets it."""
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that systems give to outgoing connections (Linux: from 32768 on). One of those could be given to
+anybody's while a node is down, and stays taken for a minute after it: the node could not start again."""
+
+
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that nobody uses now."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 @define

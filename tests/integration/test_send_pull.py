@@ -362,8 +362,9 @@ def test_two_sends_of_one_command_are_one_transfer(nodes: tuple[Node, Node], tmp
     digest = random_file(tmp_path / "f", 200 * MIB)
     words = ("send", "bravo", str(tmp_path / "f"), str(tmp_path / "g"), "--json")
     both = [popen(nodes[0], *words) for _ in range(2)]
-    told = [json.loads(process.communicate(timeout=60)[0]) for process in both]
-    assert len({one["transferId"] for one in told}) == 1
+    said = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert len({json.loads(printed)["transferId"] for printed, _ in said}) == 1
     assert sha256(tmp_path / "g") == digest
 
 

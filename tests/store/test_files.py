@@ -13,6 +13,7 @@ import pytest
 
 from loopsy.errors import DataDirError
 from loopsy.store import atomic, identity, older, pidfile
+from loopsy.store.filelock import try_lock
 from loopsy.store.layout import Layout, data_dir
 
 
@@ -113,6 +114,16 @@ def test_the_pid_file_is_held_by_one_and_free_again_after(layout: Layout) -> Non
 def test_a_number_that_nobody_holds_is_no_daemon(layout: Layout) -> None:
     layout.pid.write_text(f"{os.getpid()}\n")
     assert pidfile.running(layout.pid) is None
+
+
+def test_asking_whether_a_daemon_runs_keeps_none_from_starting(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = layout.pid.open("wb")  # what running() does in another process, at its worst moment
+    assert try_lock(asking.fileno())
+    monkeypatch.setattr("time.sleep", lambda _: asking.close())
+    daemon = pidfile.PidFile(layout.pid)
+    daemon.acquire()
+    daemon.release()
+    asking.close()
 
 
 def test_a_pid_file_that_is_a_symlink_is_refused(layout: Layout) -> None:
