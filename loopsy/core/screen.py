@@ -28,8 +28,6 @@ PRIVATE = re.compile(rb"\x1b\[\?([\d;]{1,60})([hl])")
 STATEFUL = re.compile(
     rb"\x1bc|\x1b\[\?[\d;]{1,60}[hl]|\x1b\[[\d;]{0,20}r|\x1b[()][0-9A-Z]|\x1b[=>78]|\x1b\[[0-9;:]{0,60}m"
 )
-    rb"\x1bc|\x1b\[\?[\d;]{1,60}[hl]|\x1b\[[\d;]{0,20}r|\x1b[()][0-9A-Z]|\x1b[=>78]|\x1b\[[0-9;:]{0,60}m"
-)
 """What changes more than the screen's content: of output that is passed over these still count."""
 REMEMBERED = ("1", "7", "9", "12", "25", "1000", "1002", "1003", "1004", "1005", "1006", "1007", "1015", "2004")
 """Private modes that a viewer's own terminal must be told of."""
