@@ -9,7 +9,7 @@ from pydantic import Field
 
 from loopsy.errors import InvalidRequest
 from loopsy.mcp.call import ANSWER_S, Call, Step
-from loopsy.mcp.results import TEXT, beginning, is_address, moment, part, visible
+from loopsy.mcp.results import TEXT, beginning, is_address, moment, part, visible, without_addresses
 from loopsy.mcp.tool import Answer, Arguments, Effect, Tool
 from loopsy.wire import urls
 from loopsy.wire.messages import ACKED, AGENT, EVERYONE, READ
@@ -17,6 +17,8 @@ from loopsy.wire.messages import ACKED, AGENT, EVERYONE, READ
 ID = "A message's id"
 PREVIEW = 120
 """Characters of a message that was sent, in a list of those."""
+HEAD = 400
+"""Bytes of a message in a result, beside its body."""
 
 
 class SendMessage(Arguments):
@@ -50,7 +52,7 @@ class CheckInbox(Arguments):
     wait_seconds: float = Field(
         default=0, description="Wait so many seconds for a message if there is none now (0 to 300)", ge=0, le=300
     )
-    limit: int = Field(default=10, description="The most new messages to take", ge=1, le=50)
+    limit: int = Field(default=10, description="The most new messages to take", ge=1, le=30)
     peer: str | None = Field(default=None, description="Only messages from this machine (its name)", max_length=255)
     thread: str | None = Field(default=None, description="Only messages of this thread", max_length=128)
     include_unacked: bool = Field(
@@ -172,7 +174,7 @@ def sent(message: dict[str, Any], preview: bool = False) -> SentMessage:
         thread=message["thread"],
         sent_at=moment(message.get("ts")),
         state_since=moment(message.get("stateAt")),
-        reason=None if reason is None else visible(beginning(str(reason), 500)),
+        reason=None if reason is None else visible(without_addresses(beginning(str(reason), 500))),
         preview=visible(str(message["body"])[:PREVIEW]) if preview else None,
     )
 
@@ -199,8 +201,13 @@ async def check_inbox(call: Call, asked: CheckInbox) -> Inbox:
     earlier = await unacked(call, asked) if asked.include_unacked else []
     answer = await take(call, asked, 0 if earlier else asked.wait_seconds)
     found = [*earlier, *answer["messages"]]
-    messages = [received(message, 0, TEXT // max(len(found), 1)) for message in found]
+    messages = [received(message, 0, share(len(found))) for message in found]
     return Inbox(messages=messages, unread=int(answer.get("unread", 0)), notes=notes_on(messages))
+
+
+def share(count: int) -> int:
+    """Bytes for the body of each of so many messages."""
+    return TEXT // max(count, 1) - HEAD
 
 
 async def unacked(call: Call, asked: CheckInbox) -> list[dict[str, Any]]:
@@ -237,7 +244,7 @@ class Waiting:
 
 async def one_message(call: Call, message_id: str, offset: int) -> Inbox:
     """Just that one, from a character on."""
-    message = await call.ask("GET", urls.fill(urls.MESSAGE, message_id=message_id))
+    message = await call.ask("GET", f"{urls.fill(urls.MESSAGE, message_id=message_id)}?box=in")
     shown = received(message, offset, TEXT)
     return Inbox(messages=[shown], unread=0, notes=notes_on([shown]))
 

@@ -159,12 +159,14 @@ ADVICE: dict[str, str] = {
     "PathDenied": "That machine's user decided so (transfer.allowedPaths). Use another path, or ask your user.",
     "FileMissing": "loopsy_list_remote_files shows what is there.",
     "KeyNotFound": "loopsy_context_list shows the keys.",
+    "MessageNotFound": "loopsy_check_inbox shows what came, loopsy_check_ack what was sent.",
+    "TooManyReplies": "Ask your user whether to go on; if so, call again with userConfirmed true.",
     "ConnectionBroken": "The daemon went away in the middle. Look whether it was done before you repeat it.",
 }
 """By the class of an error, where the daemon has no advice of its own."""
 
 
-OURS_IS_BETTER = ("DaemonNotRunning", "PeerUnreachable", "UnknownRoute")
+OURS_IS_BETTER = ("DaemonNotRunning", "PeerUnreachable", "TooManyReplies", "UnknownRoute")
 """Their own hints are for people at a terminal."""
 
 
