@@ -1,0 +1,26 @@
+"""A machine with an empty HOME and a PATH of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.agents.fakes import fake_agent
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No agent of this machine is found, and none of its settings."""
+    made = tmp_path / "home"
+    made.mkdir()
+    monkeypatch.setenv("HOME", str(made))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+@pytest.fixture
+def fake(home: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Puts a fake agent on the PATH."""
+    return lambda name, **mode: fake_agent(tmp_path / "bin", name, **mode)
