@@ -22,8 +22,9 @@ from loopsy.core.pairing_messages import Done, Finish, Hello, Reveal, decode, en
 from loopsy.testing.nodes import Node
 from loopsy.testing.pairing import JOINER, fixed
 from tests.core.test_pairing import Middle
+from tests.integration.between import Between, Cut
 from tests.integration.conftest import PATIENCE_S, until
-from tests.integration.pairing_actors import Cut, Person, Relay
+from tests.integration.pairing_actors import Person
 from tests.integration.test_rest import refused
 
 NUMBER = r"the number here:  (\d{3} \d{3})"
@@ -37,8 +38,8 @@ def two(make_node: Any) -> tuple[Node, Node]:
 
 
 @pytest.fixture
-def relay(two: tuple[Node, Node]) -> Iterator[Relay]:
-    with Relay(two[0].port) as between:
+def relay(two: tuple[Node, Node]) -> Iterator[Between]:
+    with Between(two[0].port) as between:
         yield between
 
 
@@ -317,7 +318,7 @@ def test_a_second_machine_of_the_same_name_gets_another(two: tuple[Node, Node], 
 
 
 # -- somebody in between ----------------------------------------------------------------------------------------------
-def test_a_man_in_the_middle_who_knows_the_code_is_seen_by_the_numbers(two: tuple[Node, Node], relay: Relay) -> None:
+def test_a_man_in_the_middle_who_knows_the_code_is_seen_by_the_numbers(two: tuple[Node, Node], relay: Between) -> None:
     a, b = two
     one = Script(a, "--expect-sas", "-")
     code = one.next()["inviteCode"]
@@ -336,7 +337,7 @@ def test_a_man_in_the_middle_who_knows_the_code_is_seen_by_the_numbers(two: tupl
     neither_is_paired(a, b)
 
 
-def test_a_listener_hears_no_secret(two: tuple[Node, Node], relay: Relay) -> None:
+def test_a_listener_hears_no_secret(two: tuple[Node, Node], relay: Between) -> None:
     a, b = two
     code = start(a)
     join(b, relay.port, code)
@@ -353,7 +354,7 @@ def test_a_listener_hears_no_secret(two: tuple[Node, Node], relay: Relay) -> Non
             assert bytes.fromhex(secret) not in heard
 
 
-def test_replayed_messages_of_a_finished_pairing_do_nothing(two: tuple[Node, Node], relay: Relay) -> None:
+def test_replayed_messages_of_a_finished_pairing_do_nothing(two: tuple[Node, Node], relay: Between) -> None:
     a, b = two
     ours, theirs = met(a, b, relay.port)
     yes(b, theirs)
@@ -404,7 +405,7 @@ def test_a_kill_before_both_yes_leaves_nothing(two: tuple[Node, Node], victim: s
 @pytest.mark.parametrize("victim", ["inviter", "joiner", "both"])
 @pytest.mark.parametrize("lost", [Finish, Done])
 def test_a_kill_at_the_end_leaves_both_paired_or_neither(
-    two: tuple[Node, Node], relay: Relay, victim: str, lost: type
+    two: tuple[Node, Node], relay: Between, victim: str, lost: type
 ) -> None:
     """The wire loses Finish (the joiner has put its half aside, the inviter has stored nothing) or Done (the inviter
     has stored, the joiner does not know). Then one or both are killed and started again, and the wire is mended."""
