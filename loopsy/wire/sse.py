@@ -32,10 +32,9 @@ class Decoder:
     ``limit`` bounds one event's bytes: 16 MiB is far above any event that a node sends (64 KiB of output, in base64).
     """
 
-    def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
-        self.last_id: str | None = None
+    def __init__(self, limit: int = 16 * 1024 * 1024, last_id: str | None = None) -> None:
+        self.last_id = self._id = last_id
         """The id that stood last before the end of an event: what a reader that comes back says it has seen."""
-        self._id: str | None = None
         self._rest = b""
         self._data: list[str] = []
         self._size = 0
