@@ -69,3 +69,11 @@ for line in sys.stdin:
 def server(before: str = "", pages: int = 1) -> tuple[str, ...]:
     """The command of an MCP server with two tools a page. ``before``: Python that it runs first."""
     return (sys.executable, "-c", SERVER.format(before=before, pages=pages))
+
+
+def server_script(path: Path) -> tuple[str, ...]:
+    """The same as a script of its own."""
+    python, _, source = server()
+    path.write_text(f"#!{python}\n{source}")
+    path.chmod(0o755)
+    return (str(path),)

@@ -1,7 +1,6 @@
 """Telling agents, by tiny scripts that behave as the real ones do, and worse."""
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from loopsy.agents import calling, registration
 from loopsy.agents.registrars import REGISTRARS
 from loopsy.agents.registration import Outcome
-from tests.agents.fakes import server
+from tests.agents.fakes import server, server_script
 
 AGENTS = tuple(REGISTRARS)
 COMMAND = ("/v/bin/loopsy", "mcp", "serve", "--data-dir", "/x/z")
@@ -128,13 +127,10 @@ def test_one_agent_that_hangs_does_not_keep_the_others_waiting(home: Path, fake:
 def test_a_server_that_connects(agent: str, home: Path, fake: Fake, tmp_path: Path) -> None:
     folder = tmp_path / "with a blank"
     folder.mkdir()
-    script = folder / "server"
-    python, _, source = server()
-    script.write_text(f"#!{python}\n{source}")
-    script.chmod(0o755)
+    command = server_script(folder / "server")
     fake(agent)
-    add(agent, (os.fspath(script),))
-    standing = registration.standing(REGISTRARS[agent], (os.fspath(script),))
+    add(agent, command)
+    standing = registration.standing(REGISTRARS[agent], command)
     assert (standing.state, standing.current, standing.connects, standing.tools) == ("registered", True, True, 2)
     assert standing.says == ("✔ Connected" if agent == "claude" else None)
     assert not standing.broken
