@@ -1,6 +1,7 @@
 """What the daemon knows of an agent CLI while it runs one: bytes in, happenings out, no I/O.
 
-Each CLI has a module with a ``Session`` of its own; services/tasks drives any of them the same way.
+Each CLI has a module with a ``Session`` of its own; services/tasks drives any of them the same way. A session raises
+``InvalidRequest`` when it is made, if the run asks for what its CLI doesn't know or must not be told.
 """
 
 from __future__ import annotations
@@ -71,6 +72,9 @@ class Asked:
     description: str | None = None
     command: str | None = None
     path: str | None = None
+    """None also where several files are meant: see ``paths``."""
+    paths: tuple[str, ...] = ()
+    """All files that an edit or a read touches: an allow rule must fit each of them, a deny rule one."""
     diff: str | None = None
 
 
