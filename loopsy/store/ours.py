@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any
 
 from attrs import evolve
 
 from loopsy.core.transfer import Parts, PathPolicy, below
-from loopsy.core.trees import excluded
 from loopsy.errors import FileMissing, InvalidRequest, LoopsyError, TransferFailed
+from loopsy.store import trees
 from loopsy.store.directory import Directory, opened
-from loopsy.store.files import check_plain, digest, is_part, open_plain
+from loopsy.store.files import check_plain, open_plain
 from loopsy.store.source import Source
-from loopsy.store.walk import find, identity, telling
+from loopsy.store.walk import find, telling
 from loopsy.wire import entries as wire
 from loopsy.wire.transfer import (
-    DIRECTORY,
     FILE,
-    OTHER,
-    SYMLINK,
     EntryFault,
     ManifestEntry,
     name_from_wire,
@@ -67,8 +63,6 @@ def open_root(policy: PathPolicy, root: Parts) -> Directory:
     :raises FileMissing: :raises PathDenied: :raises TransferFailed: it is no directory.
     """
     with find(policy, root) as place:
-        if place.name == ".":
-            return place.directory.copy()
         return place.open_directory()
 
 
@@ -81,79 +75,16 @@ def manifest(
     """
     try:
         with find(policy, root) as place:
-            parts = place.parts
-            top = open_root(policy, root)
+            place.open_directory().close()
+            survey = trees.Survey(
+                policy=policy, parts=place.parts, checksum=checksum, exclude=tuple(exclude), stop=stop
+            )
+            found = list(map(from_wire, trees.manifest(place.directory.copy(), place.name, survey)))
     except FileMissing:
         return []
-    listing = _Listing(policy, checksum, exclude, stop)
-    with top:
-        status = top.own_status()
-        return [_entry("", DIRECTORY, status), *listing.below(top, parts, "")]
-
-
-def _entry(path: str, kind: str, status: os.stat_result) -> ManifestEntry:
-    size = status.st_size if kind == FILE else 0
-    return ManifestEntry(
-        path=path, type=kind, size=size, mtime_ns=status.st_mtime_ns, mode=stat.S_IMODE(status.st_mode)
-    )
-
-
-class _Listing:
-    """One walk over a tree."""
-
-    def __init__(self, policy: PathPolicy, checksum: bool, exclude: Sequence[str], stop: Callable[[], bool]) -> None:
-        self._policy, self._checksum, self._exclude, self._stop = policy, checksum, exclude, stop
-
-    def below(self, directory: Directory, parts: Parts, path: str) -> Iterator[ManifestEntry]:
-        """What is in a directory, and below."""
-        for name in directory.names():
-            if self._stop():
-                raise TransferFailed("it was cancelled")
-            inside = f"{path}/{name}" if path else name
-            if is_part(name) or (self._exclude and excluded(inside, self._exclude)):
-                continue
-            yield from self._one(directory, (*parts, name), inside)
-
-    def _one(self, directory: Directory, parts: Parts, path: str) -> Iterator[ManifestEntry]:
-        name = parts[-1]
-        status = directory.status(name)
-        if status is None:
-            return
-        if stat.S_ISREG(status.st_mode):
-            yield self._file(directory, parts, _entry(path, FILE, status))
-        elif stat.S_ISDIR(status.st_mode):
-            yield from self._directory(directory, parts, _entry(path, DIRECTORY, status), identity(status))
-        elif stat.S_ISLNK(status.st_mode):
-            yield evolve(_entry(path, SYMLINK, status), target=directory.target(name))
-        else:
-            yield _entry(path, OTHER, status)
-
-    def _file(self, directory: Directory, parts: Parts, entry: ManifestEntry) -> ManifestEntry:
-        if not self._policy.admits(parts):
-            return evolve(entry, error="denied here (transfer.deniedPaths)")
-        if not self._checksum:
-            return entry
-        try:
-            with open(open_plain(directory, parts[-1], parts), "rb") as file:
-                found: Any = digest(file.fileno(), None, self._stop)
-                return evolve(entry, checksum=found.hexdigest())
-        except LoopsyError as error:
-            return evolve(entry, error=error.message)
-
-    def _directory(
-        self, above: Directory, parts: Parts, entry: ManifestEntry, which: tuple[int, int]
-    ) -> Iterator[ManifestEntry]:
-        if not self._policy.admits(parts) or which in self._policy.denied_identities:
-            yield evolve(entry, error="denied here (transfer.deniedPaths)")
-            return
-        try:
-            directory = above.open_directory(parts[-1])
-        except OSError as error:
-            yield evolve(entry, error=(error.strerror or str(error)).lower())
-            return
-        with directory:
-            yield entry
-            yield from self.below(directory, parts, entry.path)
+    if stop():
+        raise TransferFailed("it was cancelled")
+    return found
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
