@@ -166,7 +166,9 @@ ADVICE: dict[str, str] = {
 """By the class of an error, where the daemon has no advice of its own."""
 
 
-OURS_IS_BETTER = ("DaemonNotRunning", "PeerUnreachable", "TooManyReplies", "UnknownRoute")
+OURS_IS_BETTER = (
+    "CommandDenied", "DaemonNotRunning", "PathDenied", "PeerUnreachable", "TooManyReplies", "UnknownRoute",
+)  # fmt: skip
 """Their own hints are for people at a terminal."""
 
 
