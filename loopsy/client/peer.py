@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
@@ -157,6 +157,18 @@ class PeerClient:
         except Exception as error:
             raise unreachable(target, error) from None
         return response
+
+    async def connect(self, target: Target, protocol: IProtocolFactory) -> Any:
+        """A connection of one's own to a peer, pinned as all are; the factory's protocol.
+
+        :raises PeerUnreachable: there is none. :raises PinMismatch: another one answered.
+        """
+        tls = None if target.pin is None else connections(target.pin, target.label or target.address)
+        endpoint = _Endpoints(self._reactor, tls).endpointForURI(URI.fromBytes(target.origin.encode()))
+        try:
+            return await endpoint.connect(protocol)
+        except Exception as error:
+            raise unreachable(target, error) from None
 
     async def ask(self, target: Target, method: bytes, path: str, answer: type[T], value: object = None) -> T:
         """A small question and its JSON answer.

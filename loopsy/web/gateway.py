@@ -31,6 +31,7 @@ from loopsy.web.execution import JOB_ID, NOTED
 from loopsy.web.outcomes import Ends
 from loopsy.web.request import MAX_ID, REQUEST_ID, EdgeRequest
 from loopsy.web.routes import ANSWERED, Answered, Call, Raw, Routes
+from loopsy.web.tunnel import dig
 from loopsy.wire import urls
 from loopsy.wire.peers import OFFLINE
 from loopsy.wire.transfer import FILE_SIZE, TICKET
@@ -65,6 +66,9 @@ class GatewayArea:
         call.note(peer=record.label if record else peer, **described(rest, call.body))
         forwarding = Forwarding(call.request)
         try:
+            if call.request.wants_websocket:
+                await dig(call.request, self.daemon.peers.client, target, address(call.request, rest))
+                return ANSWERED
             response = await forwarding.send(self.daemon, target, call, rest)
         except CancelledError:
             return ANSWERED
@@ -96,6 +100,12 @@ def at_address(text: str, key: str) -> Target:
     if not colon or not port.isdigit() or not 0 < int(port) < 65536:
         raise PeerNotFound(f"no peer is called {text!r}", hint="one that isn't in the book is named address:port")
     return Target(address.strip("[]"), int(port), key, text)
+
+
+def address(request: EdgeRequest, rest: str) -> str:
+    """The address there, with the query of here."""
+    query = request.uri.partition(b"?")[2].decode("ascii", "replace")
+    return f"{urls.BASE}/{rest}" + (f"?{query}" if query else "")
 
 
 def offline(record: Record | None, error: LoopsyError) -> LoopsyError:
@@ -133,8 +143,7 @@ class Forwarding:
             values = self._request.requestHeaders.getRawHeaders(name)
             if values:
                 headers.setRawHeaders(name, values)
-        query = self._request.uri.partition(b"?")[2].decode("ascii", "replace")
-        path = f"{urls.BASE}/{rest}" + (f"?{query}" if query else "")
+        path = address(self._request, rest)
         body = BytesBody(call.body) if isinstance(call.body, bytes) else call.body
         has_body = not isinstance(call.body, bytes) or call.body or self._request.method in (b"POST", b"PUT", b"PATCH")
         self._sending = Deferred.fromCoroutine(

@@ -173,6 +173,11 @@ class EdgeRequest(server.Request):
         value = self.getHeader(name)
         return None if value is None else value.decode("utf-8", "replace")
 
+    @property
+    def wants_websocket(self) -> bool:
+        """Whether it is a WebSocket's handshake."""
+        return (self.getHeader(b"upgrade") or b"").lower() == b"websocket"
+
     def query(self, name: str) -> str | None:
         """A query parameter, None where there is none.
 
@@ -332,6 +337,14 @@ class EdgeRequest(server.Request):
         if length is not None:
             headers.setRawHeaders(b"content-length", [b"%d" % length])
 
+    def upgraded(self, protocol: Any, answer: bytes) -> None:
+        """The connection changes its protocol: ``answer`` is the last that is said in HTTP, and ``protocol`` gets all
+        that comes (``dataReceived``) and the end. The request lasts as long, so a lost key cuts it like any other."""
+        self.setResponseCode(101)
+        self.startedWriting = 1
+        self.channel.upgrade(protocol)
+        self.channel.transport.write(answer)
+
     def finish(self) -> None:
         """The answer is complete. While the body still comes, the connection waits for its end."""
         if self._disconnected or self.finished:
@@ -388,7 +401,7 @@ class EdgeRequest(server.Request):
             "from": getattr(self.client, "host", ""),
             "method": (self.method or b"-").decode("latin-1"),
             "path": (self.path or b"-").decode("latin-1"),  # "-": its head never came to an end
-            "status": 499 if self._disconnected and not self.finished else self.code,
+            "status": 499 if self._disconnected and not self.finished and self.code != 101 else self.code,
             "ms": round((time.monotonic() - self._arrived) * 1000, 1),
             "in": self.bytes_in,
             "out": self.sentLength,

@@ -33,6 +33,8 @@ class Channel(http.HTTPChannel):
     _host: IAddress | None = None
     _bad = False
     _head_deadline: IDelayedCall | None = None
+    _upgraded: Any = None
+    """The protocol that this connection speaks instead of HTTP."""
 
     def getHost(self) -> IAddress:
         """Our end of the connection. Twisted's Request asks for each request, which is a system call each time."""
@@ -65,6 +67,9 @@ class Channel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """After a bad head the rest is thrown away for a moment: closing at once would take the answer back."""
+        if self._upgraded is not None:
+            self._upgraded.dataReceived(data)
+            return
         if self._bad:
             return
         super().dataReceived(data)
@@ -91,6 +96,18 @@ class Channel(http.HTTPChannel):
             self._head_deadline.cancel()
             self._head_deadline = None
 
+    def upgrade(self, protocol: Any) -> None:
+        """From here on ``protocol`` speaks: it gets what comes, and the transport's pace."""
+        self._upgraded = protocol
+        self.setTimeout(None)
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.resumeProducing()
+        rest = b"".join(self._dataBuffer)
+        self._dataBuffer.clear()
+        if rest:
+            self.callLater(0, lambda: protocol.dataReceived(rest))
+
     def abortConnection(self) -> None:
         """Close at once; what was not sent yet is lost."""
         transport: Any = self.transport
@@ -107,6 +124,8 @@ class Channel(http.HTTPChannel):
         """Gone."""
         self._stop_deadline()
         super().connectionLost(reason)
+        if self._upgraded is not None:
+            self._upgraded.connectionLost(reason)
         self.site.closed(self)
 
 

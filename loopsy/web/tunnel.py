@@ -1,0 +1,218 @@
+"""A WebSocket through the gateway: the handshake is passed on to the peer, and then the bytes, both ways, unread."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from loopsy.client.peer import PeerClient, Target
+from loopsy.errors import LoopsyError, PeerUnreachable, from_wire
+from loopsy.web.request import REQUEST_ID, EdgeRequest
+
+PASSED = (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol")
+RETURNED = (b"sec-websocket-accept", b"sec-websocket-protocol")
+HEAD_BYTES = 16 * 1024
+REFUSAL_BYTES = 64 * 1024
+ANSWER_S = 15.0
+"""A peer that takes longer to answer a handshake is not there."""
+
+
+async def dig(request: EdgeRequest, client: PeerClient, target: Target, path: str) -> None:
+    """Ask the peer for the WebSocket at ``path``, and join the two connections.
+
+    :raises LoopsyError: the peer's refusal. :raises PeerUnreachable: it is not there, or speaks no sense.
+    """
+    far: Far = await client.connect(target, Factory.forProtocol(Far))
+    timer = request.channel.callLater(ANSWER_S, far.cut)
+    try:
+        headers = await far.ask(_handshake(request, target, path))
+    except BaseException:
+        far.cut()
+        raise
+    finally:
+        if timer.active():
+            timer.cancel()
+    if request.is_gone:
+        far.cut()
+        return
+    lines = [b"HTTP/1.1 101 Switching Protocols", b"upgrade: websocket", b"connection: Upgrade"]
+    lines += [name + b": " + headers[name] for name in RETURNED if name in headers]
+    near = Near(request, far)
+    request.upgraded(near, b"\r\n".join(lines) + b"\r\n\r\n")
+    near.begin()
+
+
+def _handshake(request: EdgeRequest, target: Target, path: str) -> bytes:
+    host = f"[{target.address}]" if ":" in target.address else target.address
+    lines = [f"GET {path} HTTP/1.1".encode(), f"host: {host}:{target.port}".encode(), b"user-agent: loopsy"]
+    lines += [b"upgrade: websocket", b"connection: Upgrade", REQUEST_ID + b": " + request.request_id.encode()]
+    if target.key is not None:
+        lines.append(b"authorization: Bearer " + target.key.encode())
+    for name in PASSED:
+        value = request.getHeader(name)
+        if value is not None:
+            lines.append(name + b": " + value)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+class Far(Protocol):
+    """The peer's end: first its answer, then what it sends."""
+
+    def __init__(self) -> None:
+        self._near: Near | None = None
+        self._buffer = b""
+        self._head: tuple[int, dict[bytes, bytes]] | None = None
+        self._answered: Deferred[dict[bytes, bytes]] = Deferred()
+        self.is_gone = False
+
+    def ask(self, handshake: bytes) -> Deferred[dict[bytes, bytes]]:
+        """Send the handshake; fires with the headers of a 101."""
+        self._way.write(handshake)
+        return self._answered
+
+    @property
+    def _way(self) -> Any:
+        return self.transport
+
+    def dataReceived(self, data: bytes) -> None:
+        """Its answer, then its bytes."""
+        if self._near is not None:
+            self._near.write(data)
+            return
+        self._buffer += data
+        if self._head is None:
+            self._read_head()
+        if self._head is not None and self._head[0] != 101:
+            self._read_refusal()
+
+    def _read_head(self) -> None:
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        if not end:
+            if len(self._buffer) > HEAD_BYTES:
+                self._fail(PeerUnreachable("the peer's answer is not HTTP"))
+            return
+        first, *lines = head.split(b"\r\n")
+        words = first.split(b" ", 2)
+        if len(words) < 2 or not words[0].startswith(b"HTTP/1.1") or not words[1].isdigit():
+            self._fail(PeerUnreachable("the peer's answer is not HTTP"))
+            return
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        self._head, self._buffer = (int(words[1]), headers), rest
+        if self._head[0] == 101:
+            self._way.pauseProducing()
+            self._answered.callback(headers)
+
+    def _read_refusal(self) -> None:
+        """An error of the peer's, whole once its length is here."""
+        assert self._head is not None
+        status, headers = self._head
+        length = headers.get(b"content-length", b"")
+        wanted = int(length) if length.isdigit() and len(length) < 9 else REFUSAL_BYTES
+        if len(self._buffer) >= min(wanted, REFUSAL_BYTES):
+            self._refused(status)
+
+    def _refused(self, status: int) -> None:
+        try:
+            body = json.loads(self._buffer)
+        except ValueError:
+            body = None
+        self._fail(from_wire(status, body) if status >= 400 else PeerUnreachable("the peer speaks no WebSocket here"))
+
+    def _fail(self, error: LoopsyError) -> None:
+        if not self._answered.called:
+            self._answered.errback(error)
+        self.cut()
+
+    def join(self, near: Near) -> bytes:
+        """From here on its bytes go to ``near``; what came behind its answer."""
+        self._near = near
+        rest, self._buffer = self._buffer, b""
+        return rest
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It is gone."""
+        self.is_gone = True
+        if self._near is not None:
+            self._near.far_is_gone()
+        elif not self._answered.called and self._head is not None:
+            self._refused(self._head[0])
+        elif not self._answered.called and isinstance(reason.value, LoopsyError):
+            self._answered.errback(reason)  # another certificate
+        elif not self._answered.called:
+            self._answered.errback(PeerUnreachable("the peer broke the connection before it answered"))
+
+    def cut(self) -> None:
+        """Close at once."""
+        if not self.is_gone and self._way is not None:
+            self._way.abortConnection()
+
+
+@implementer(IPushProducer)
+class Pace:
+    """Reads from one side no faster than the other takes it."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def pauseProducing(self) -> None:
+        """The other side is full."""
+        self._source.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """It takes more."""
+        self._source.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """It is gone; its end is told otherwise."""
+
+
+class Near:
+    """The client's end, in the place of its HTTP channel."""
+
+    def __init__(self, request: EdgeRequest, far: Far) -> None:
+        self._request = request
+        self._far = far
+
+    @property
+    def _transport(self) -> Any:
+        return self._request.channel.transport
+
+    def begin(self) -> None:
+        """Join the two."""
+        far: Any = self._far.transport
+        rest = self._far.join(self)
+        if rest:
+            self._transport.write(rest)
+        self._transport.registerProducer(Pace(far), True)
+        far.registerProducer(Pace(self._transport), True)
+        far.resumeProducing()
+        if self._far.is_gone:
+            self.far_is_gone()
+
+    def write(self, data: bytes) -> None:
+        """From the peer to the client."""
+        self._request.sentLength += len(data)
+        self._transport.write(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        """From the client to the peer."""
+        self._request.bytes_in += len(data)
+        far: Any = self._far.transport
+        if not self._far.is_gone:
+            far.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client left, or was cut."""
+        self._far.cut()
+
+    def far_is_gone(self) -> None:
+        """Let out what the peer sent, then close."""
+        if not self._request.is_gone:
+            self._transport.unregisterProducer()
+            self._transport.loseConnection()
