@@ -203,12 +203,13 @@ def transferred(peer: str | None, asked: TransferFile, info: dict[str, Any]) -> 
 
 def failed(info: dict[str, Any]) -> LoopsyError:
     """Why."""
-    hint = info.get("hint")
     if info.get("unreadable"):
-        hint = (
-            "the daemon may not read that file, though you may: run `loopsy send` in a terminal, or copy it elsewhere"
+        return TransferFailed(
+            info.get("error"),
+            hint="the daemon may not read that file, though you may: run `loopsy send` in a terminal, or copy it elsewhere",
         )
-    elif not hint and info.get("bytesSent") and info.get("errorCode") not in FINAL:
+    hint = info.get("hint")
+    if not hint and info.get("bytesSent") and info.get("errorCode") not in FINAL:
         hint = "the same call again goes on where it stopped"
     details = {"hint": hint} if hint else {}
     return from_wire(0, {"error": {"code": info.get("errorCode"), "message": info.get("error"), "details": details}})
