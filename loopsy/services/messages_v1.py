@@ -6,19 +6,21 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from loopsy.core import messages_v1 as v1
 from loopsy.core.messages import Sender
 from loopsy.core.principals import LOCAL, PeerPrincipal, Principal
-from loopsy.errors import BoxFull, KeyNotFound
+from loopsy.errors import BoxFull, KeyNotFound, LoopsyError
 from loopsy.services.clock import now_ms
 from loopsy.services.context import Context
 from loopsy.services.messages import Messages
 from loopsy.services.peers import Peers
 from loopsy.store import delivery as table
 from loopsy.store.messages import Found
-from loopsy.wire.context import Entry
+from loopsy.wire import urls
+from loopsy.wire.context import Entry, PutEntry
 from loopsy.wire.messages import LATER, REFUSED
 
 
@@ -69,7 +71,21 @@ class OldMessages:
         await self._messages.change(operation)
 
     async def _acked(self, found: Found) -> None:
-        if found.is_v1:
-            with suppress(KeyNotFound):
-                own = self._peers.own
-                await self._context.delete(v1.inbox_key(own.hostname, found.message.id), own.node_id)
+        if not found.is_v1:
+            return
+        own, claimed = self._peers.own, found.message.claimed_from
+        with suppress(KeyNotFound):
+            await self._context.delete(v1.inbox_key(own.hostname, found.message.id), own.node_id)
+        if found.peer == LOCAL.name and claimed is not None:
+            told = Deferred.fromCoroutine(self._tell_once(claimed, found.message.id))
+            told.addErrback(lambda failure: self.log.failure("an ack could not be told", failure))
+
+    async def _tell_once(self, word: str, message_id: str) -> None:
+        """One that shares our key can't be told apart from ourselves, so no postman goes there: whoever it says it is
+        hears of the ack, if it is there. An id that it does not know is nothing to it."""
+        try:
+            target = self._peers.keyed(self._peers.resolve(word))
+            path = urls.fill(urls.CONTEXT_ENTRY, key=f"{v1.ACK}{self._peers.own.hostname}")
+            await self._peers.client.ask(target, b"PUT", path, Entry, PutEntry(value=message_id, ttl=v1.ACK_TTL_S))
+        except LoopsyError as error:
+            self.log.info("{peer} was not told of the ack of {id}: {error}", peer=word, id=message_id, error=error)
