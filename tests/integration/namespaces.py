@@ -113,6 +113,34 @@ class Lan:
         """Every byte that went over the bridge."""
         return self.capture.read_bytes()
 
+    @contextmanager
+    def between(self, victim: Host) -> Iterator[str]:
+        """The attacker takes the victim's address: the hosts reach nobody else any more, and the victim itself is
+        reached by the attacker only, at the address that this gives."""
+        eve = self.attacker.namespace
+        behind = f"{NET}.{100 + self.hosts.index(victim)}"
+        taken = ("addr", "{}", f"{victim.address}/24", "dev", "br0")
+        ip("addr", "add", f"{behind}/24", "dev", "eth0", inside=victim.namespace)
+        self._isolate("on")
+        ip(*(word.format("add") for word in taken), inside=eve)
+        try:
+            yield behind
+        finally:
+            ip(*(word.format("del") for word in taken), inside=eve)
+            self._isolate("off")
+            ip("addr", "del", f"{behind}/24", "dev", "eth0", inside=victim.namespace)
+            self._forget_neighbours()
+
+    def _isolate(self, how: str) -> None:
+        """Whether a cable's packets go to the bridge's own host only."""
+        for number, _ in enumerate(self.hosts):
+            ip("link", "set", f"port{number}", "type", "bridge_slave", "isolated", how, inside=self.attacker.namespace)
+        self._forget_neighbours()
+
+    def _forget_neighbours(self) -> None:
+        for host in (self.attacker, *self.hosts):
+            ip("neigh", "flush", "all", inside=host.namespace)
+
 
 @contextmanager
 def lan(names: list[str], directory: Path) -> Iterator[Lan]:
