@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from attrs import frozen
 
-from bench import rows_commands, rows_idle, rows_requests, rows_streams, rows_tls, rows_transfers
+from bench import rows_commands, rows_idle, rows_messages, rows_requests, rows_streams, rows_tls, rows_transfers
 from bench.rig import Rig
 from bench.table import BenchError, Result, markdown
 
@@ -46,6 +46,7 @@ ROWS = (
     Row("file", rows_transfers.one_file),
     Row("files", rows_transfers.transfer_memory),
     Row("tree", rows_transfers.tree),
+    Row("messages", rows_messages.messages),
     Row("tls", rows_tls.requests),
     Row("tlsfile", rows_tls.file),
     Row("pairing", rows_tls.pairing),

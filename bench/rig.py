@@ -160,6 +160,7 @@ class Rig:
             "tls": {"enabled": tls, "pinnedCerts": {peer.name: peer.fingerprint for peer in peers if tls}},
             "execution": {"maxConcurrent": 64},
             "context": {"maxEntries": 2000},
+            "messages": {"maxUnread": 50_000},
             "transfer": {"allowedPaths": [str(self.root)], "maxFileSize": 1 << 40},
             "rateLimits": {"execute": UNLIMITED, "transfer": UNLIMITED, "context": UNLIMITED},
             "discovery": {
@@ -177,7 +178,7 @@ class Rig:
         number = sum(1 for _ in self.root.glob("leo*"))
         leo, kai = f"leo{number}", f"kai{number}"
         there = self.daemon(kai, known=[(leo, PAIR_KEY)], tls=tls)
-        here = self.daemon(leo, peers=[there], tls=tls)
+        here = self.daemon(leo, peers=[there], known=[(kai, PAIR_KEY)], tls=tls)
         here.ask("POST", f"/peers/{kai}/execute", {"command": "true"})
         return here, there
 
