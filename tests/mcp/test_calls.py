@@ -580,9 +580,12 @@ def test_new_messages_are_taken_with_their_trust_before_their_text(tmp_path: Pat
 def test_many_long_messages_stay_within_a_result_and_each_can_be_read_whole(tmp_path: Path) -> None:
     bodies = {f"m{n}": f"{n} \u20ac\0 " * 6000 for n in range(30)}
     messages = [{**MESSAGE, "id": name, "body": body} for name, body in bodies.items()]
-    daemon = FakeDaemon(tmp_path, {"POST /api/v1/messages/take": {"messages": messages, "unread": 0}})
+    daemon = FakeDaemon(tmp_path, {
+        "POST /api/v1/messages/take": {"messages": messages, "unread": 0},
+        "GET /api/v1/messages/inbox?state=read&limit=30": {"messages": messages, "unread": 0},
+    })  # fmt: skip
     daemon.answers |= {f"GET /api/v1/messages/{one['id']}?box=in": one for one in messages}
-    result = call(daemon, "loopsy_check_inbox", limit=30)
+    result = call(daemon, "loopsy_check_inbox", limit=30, includeUnacked=True)
     assert len(text_of(result).encode()) <= MOST
     shown = dict(result.structured_content or {})["messages"][7]
     text, offset = shown["body"], shown["nextOffset"]
