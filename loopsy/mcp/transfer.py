@@ -206,7 +206,7 @@ def failed(info: dict[str, Any]) -> LoopsyError:
     if info.get("unreadable"):
         return TransferFailed(
             info.get("error"),
-            hint="the daemon may not read that file, though you may: `loopsy send` in a terminal can, or copy it elsewhere",
+            hint="the daemon may not read that file, though you may: run `loopsy send`, or copy it elsewhere",
         )
     hint = info.get("hint")
     if not hint and info.get("bytesSent") and info.get("errorCode") not in FINAL:
