@@ -9,10 +9,10 @@ a command between operators. What no rule fits is asked.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from posixpath import basename, commonpath, relpath
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from loopsy.errors import InvalidRequest
 from loopsy.wire.tasks import RULE_SHAPE
@@ -74,6 +74,14 @@ def parse(text: str) -> Rule:
 def decide(rules: Iterable[Rule], use: Use, resolve: Resolve) -> Rule | None:
     """The first rule that fits, or None: ask."""
     return next((rule for rule in rules if fits(rule, use, resolve)), None)
+
+
+def decide_all(rules: Sequence[Rule], uses: Sequence[Use], resolve: Resolve) -> Rule | None:
+    """The rule that decides over a use of several targets: one that denies any of them, or allows each (the last of
+    those that do); None: ask."""
+    found = [decide(rules, use, resolve) for use in uses]
+    denying = next((rule for rule in found if rule is not None and not rule.allows), None)
+    return denying if denying is not None or None in found else found[-1]
 
 
 def fits(rule: Rule, use: Use, resolve: Resolve) -> bool:
@@ -192,6 +200,15 @@ def parts_of(command: str) -> tuple[str, ...]:
 
 
 # -- the rule that is suggested ---------------------------------------------------------------------------------------
+def suggested_for(uses: Sequence[Use], resolve: Resolve) -> str:
+    """The narrowest allow rule for a use of one target; for several files, one for the directory that holds them."""
+    if len(uses) == 1:
+        return suggested(uses[0], resolve)
+    holding = commonpath([resolve(use.target or "") for use in uses])
+    narrow = suggested(evolve(uses[0], target=holding), resolve)
+    return narrow.removesuffix("(.)") if narrow.endswith("(.)") else f"{narrow[:-1]}/*)"
+
+
 def suggested(use: Use, resolve: Resolve) -> str:
     """The narrowest allow rule for a use: just this command, path or address."""
     tool = re.sub(r"[^\w.-]", "*", use.tool) or "*"

@@ -67,8 +67,8 @@ class Worktrees:
             if found.status != 0 or len(lines) != 4 or not lines[0]:
                 return None
             top, prefix, index, objects = lines
-            words = ("--null", "--show-scope", "--name-only", "--get-regexp", r"^(filter\.|core\.worktree$)")
-            own = own_settings((await at.run("config", *words, within=QUICK_S)).text)
+            asked = ("--null", "--show-scope", "--name-only", "--get-regexp", r"^(filter\.|core\.worktree$)")
+            own = own_settings((await at.run("config", *asked, within=QUICK_S)).text)
         except TaskFailed:
             return None
         if "core.worktree" in own:
@@ -144,17 +144,17 @@ class Worktrees:
         await self._in_thread(shutil.rmtree, snapshot.scratch, True)
 
     # -- worktrees --------------------------------------------------------------------------------------------------
-    async def check(self, directory: str) -> None:
-        """See that a worktree can be made.
+    async def check(self, directory: str) -> str:
+        """See that a worktree can be made; the top of its repository.
 
         :raises InvalidRequest: the directory is in no repository that has a commit.
         """
         repository = await self.find(directory)
-        head = None
         if repository is not None:
             head = await repository.git.run("rev-parse", "--verify", "--quiet", "HEAD", within=QUICK_S)
-        if head is None or head.status != 0:
-            raise InvalidRequest(f"worktree: {directory} lies in no git repository with a commit")
+            if head.status == 0:
+                return repository.git.directory
+        raise InvalidRequest(f"worktree: {directory} lies in no git repository with a commit")
 
     def place(self, task_id: str) -> str:
         """Where a task's worktree lies. Not below the data directory, which no task may touch."""

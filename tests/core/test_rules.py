@@ -117,6 +117,23 @@ def test_the_first_that_fits_decides() -> None:
     assert found == [listed[0], listed[1], None]
 
 
+def test_of_several_files_one_that_is_denied_denies_and_each_must_be_allowed() -> None:
+    listed = [parse("deny Edit(*.env)"), parse("allow Edit(src/*)"), parse("allow Edit(docs/*)")]
+
+    def decided(*paths: str) -> rules.Rule | None:
+        return rules.decide_all(listed, [use(path, "Edit", "edit") for path in paths], resolve)
+
+    assert decided("src/a", "docs/b") == listed[2]
+    assert decided("src/a", "docs/.env") == listed[0]
+    assert decided("src/a", "b") is None
+    several = [use(path, "Edit", "edit") for path in ("src/a/b", "src/c")]
+    rule = parse(rules.suggested_for(several, resolve))
+    assert rule.text == "allow Edit(src/*)"
+    assert all(fits(rule, one, resolve) for one in several)
+    everywhere = parse(rules.suggested_for([use("a", "Edit", "edit"), use("b/c", "Edit", "edit")], resolve))
+    assert everywhere.text == "allow Edit"
+
+
 @pytest.mark.parametrize("text", ["", "Bash", "allow", "permit Bash", "allow Bash(x", "allow Bash x", "allow x:Bash"])
 def test_what_is_no_rule(text: str) -> None:
     with pytest.raises(InvalidRequest):

@@ -1,0 +1,387 @@
+"""One task between its agent's process and its log: from its slot to its last event."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from loopsy.agents.adapter import Asked, Began, Ended, Event, Happening, Session, Step, Withdrawn
+from loopsy.core import tasks
+from loopsy.core.execution import signal_name
+from loopsy.core.task_events import Verdict
+from loopsy.core.tasks import Ending, Life, Over, Reason
+from loopsy.errors import LoopsyError, TaskFailed
+from loopsy.services import leftovers
+from loopsy.services.approvals import Answer, Desk
+from loopsy.services.clock import now_ms
+from loopsy.services.processes import Command, ProcessGroup, Receiver, spawn
+from loopsy.services.task_log import TaskLog
+from loopsy.services.worktrees import Snapshot, Worktrees
+from loopsy.store import tasks as table
+from loopsy.wire import codec
+from loopsy.wire.tasks import EXIT, PERMISSION_REQUEST, RESULT, STATUS, SYSTEM, Approval, Task, TaskResult
+
+ASK_S = 0.3
+"""Between asking an agent to stop and TERM: enough for it to write its session down."""
+LINGER_S = 10.0
+"""An agent that has given its result and doesn't go is ended so much later."""
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What a run works with."""
+
+    reactor: Any
+    worktrees: Worktrees
+    data_dir: str
+    patches: str
+    """The directory that they lie in."""
+    session: Callable[[Life, str], Session]
+    """The session of a task in a directory; it checks what may be started."""
+    rules: Callable[[], tuple[str, ...]]
+    changed: Callable[[TaskRun], None]
+    """It has another state."""
+    asks: Callable[[TaskRun, Approval], None]
+    settled: Callable[[TaskRun, Approval, Answer], None]
+    over: Callable[[TaskRun], None]
+    position: Callable[[str], int | None]
+
+
+class TaskRun(Receiver):
+    """One task that isn't over."""
+
+    logger = Logger()
+
+    def __init__(
+        self, around: Surroundings, life: Life, log: TaskLog, timeout_ms: int, approval_timeout_ms: int
+    ) -> None:
+        self.life = life
+        self.log = log
+        self.workdir = life.plan.worktree or life.plan.cwd
+        self.is_over = False
+        """Its last event is on disk."""
+        self.desk = Desk(self, around.data_dir, approval_timeout_ms)
+        self._around = around
+        self._timeout_ms = timeout_ms
+        self._session: Session | None = None
+        self._group: ProcessGroup | None = None
+        self._timers: list[IDelayedCall] = []
+        self._snapshot: Deferred[Snapshot | None] | None = None
+        self._told_status = ""
+        self._started = time.monotonic()
+        log.when_room = self._resume
+        log.when_broken = lambda: self.end("storage")
+
+    @property
+    def task_id(self) -> str:
+        """Its id."""
+        return self.life.plan.task_id
+
+    def view(self) -> Task:
+        """As the wire shows it."""
+        return tasks.view(self.life, self.log.committed, self._around.position(self.task_id))
+
+    # -- the start --------------------------------------------------------------------------------------------------
+    def begin(self) -> None:
+        """It has a slot."""
+        self._started = time.monotonic()
+        self.life = tasks.begin(self.life)
+        self.status()
+        Deferred.fromCoroutine(self._begin()).addErrback(self._bug)
+
+    async def _begin(self) -> None:
+        try:
+            await self._enter()
+            if isinstance(self.life.state, Ending):
+                raise TaskFailed("it was ended before it began")
+            self._session = self._around.session(self.life, self.workdir)
+            launch = self._session.launch()
+            self._snapshot = Deferred.fromCoroutine(self._look())
+            command = Command(
+                argv=launch.argv, cwd=self.workdir, env=launch.environment, has_input=True, pty=launch.pty
+            )
+            group = await spawn(self._around.reactor, self._around.reactor.getThreadPool(), command, self)
+        except LoopsyError as error:
+            self._never_ran(error.message)
+            return
+        self._group = group
+        self.life = tasks.spawned(self.life, group.pid)
+        if isinstance(self.life.state, Ending):  # it was cancelled while it started
+            group.end()
+        self.later(self._timeout_ms / 1000, self.end, "timeout")
+        group.write(launch.first)
+        if not launch.keep_stdin:
+            group.close_input()
+        self._changed()
+
+    async def _enter(self) -> None:
+        """Go where it shall work; a worktree is made where there is none yet."""
+        plan = self.life.plan
+        if plan.worktree is not None and not os.path.isdir(plan.worktree):
+            self.workdir = await self._around.worktrees.make(plan.cwd, plan.worktree)
+
+    async def _look(self) -> Snapshot | None:
+        """The state of the repository, while the agent's CLI loads: it takes longer to do anything."""
+        try:
+            return await self._around.worktrees.begin(self.workdir, whole=self.life.plan.worktree is not None)
+        except (TaskFailed, OSError) as error:
+            self._no_diff(error)
+            return None
+
+    def _no_diff(self, error: object) -> None:
+        self.notice(f"what changes in the repository is not told: {error}")
+
+    # -- from the process -------------------------------------------------------------------------------------------
+    def out(self, data: bytes) -> None:
+        """Its standard output."""
+        assert self._session is not None
+        self._take(self._session.feed(data))
+
+    def err(self, data: bytes) -> None:
+        """Its standard error."""
+        assert self._session is not None
+        self._take(self._session.feed_error(data))
+
+    def ended(self, status: int) -> None:
+        """It is gone."""
+        self.desk.deny_all("disconnect")
+        self._stop_timers()
+        if self._session is not None:
+            self._take(self._session.ended(status if status >= 0 else None))
+        Deferred.fromCoroutine(self._finish(status)).addErrback(self._bug)
+
+    def _take(self, step: Step) -> None:
+        for happening in step.happenings:
+            self._happened(happening)
+        if self._group is not None:
+            self._group.write(step.write)
+            if step.close_stdin:
+                self._group.close_input()
+            if self.log.is_full:
+                self._group.pause()
+
+    def _happened(self, happening: Happening) -> None:
+        match happening:
+            case Event(type=kind, data=data):
+                self.log_event(kind, data)
+            case Asked():
+                self._ask(happening)
+            case Withdrawn(request_id=request_id):
+                self.desk.withdrawn(request_id)
+                self._changed()
+            case Began():
+                self.life = evolve(self.life, session_id=happening.session_id, model=happening.model or self.life.model)
+                init = {"sessionId": happening.session_id, "model": happening.model, "cwd": self.workdir}
+                known = {name: value for name, value in init.items() if value is not None}
+                self.log_event(SYSTEM, {"subtype": "init", **known})
+                self._changed()
+            case Ended():
+                self._result(happening)
+
+    def _ask(self, asked: Asked) -> None:
+        try:
+            self.desk.ask(asked)
+        except Exception:
+            self.logger.failure("an approval could not be asked for; it is denied")
+            self.notice(f"{asked.tool_name}: denied, since it could not be asked for")
+            if self._session is not None:
+                self._take(self._session.answer(asked.request_id, False, "it could not be asked for"))
+
+    def _result(self, ended: Ended) -> None:
+        duration = ended.duration_ms
+        result = TaskResult(
+            text=ended.text,
+            is_error=ended.is_error,
+            cost_usd=ended.cost_usd,
+            input_tokens=ended.input_tokens,
+            output_tokens=ended.output_tokens,
+            cached_tokens=ended.cached_tokens,
+            turns=ended.turns,
+            duration_ms=duration if duration is not None else round((time.monotonic() - self._started) * 1000),
+        )
+        self.life = evolve(self.life, result=result, agent_error=ended.error)
+        self.log_event(RESULT, codec.plain_value(result))
+        if self._group is not None:
+            self.later(LINGER_S, self._end_group)
+
+    def _resume(self) -> None:
+        if self._group is not None:
+            self._group.resume()
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+    def log_event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """An event for the log; a task that floods it is ended."""
+        if self.log.add(kind, data) is Verdict.TOO_MANY and not isinstance(self.life.state, Ending | Over):
+            self.end("flood")
+
+    def notice(self, text: str) -> None:
+        """Something that people should know."""
+        self.log_event(SYSTEM, {"subtype": "notice", "text": text})
+
+    def status(self) -> None:
+        """It has another status: an event, a row, and whoever listens."""
+        now = tasks.status_of(self.life.state)
+        if now != self._told_status:
+            self._told_status = now
+            self.log_event(STATUS, {"status": now})
+        self._changed()
+
+    def _changed(self) -> None:
+        self.life = evolve(self.life, updated_at=now_ms())
+        self.log.also(self._row())
+        self._around.changed(self)
+
+    def _row(self) -> Any:
+        """The task as it is now, for its row. What it waits for isn't kept: a restart denies it."""
+        task = evolve(self.view(), pending_approval=None, last_seq=self.log.last_seq, queue_position=None)
+        record = codec.dump(task).decode()
+        return partial(
+            table.update,
+            number=self.log.number,
+            status=task.status,
+            completed_at=task.completed_at,
+            record=record,
+        )
+
+    # -- approvals --------------------------------------------------------------------------------------------------
+    def rules(self) -> tuple[str, ...]:
+        """The config's."""
+        return self._around.rules()
+
+    def asks(self, approval: Approval) -> None:
+        """A person is waited for."""
+        self.log_event(PERMISSION_REQUEST, codec.plain_value(approval))
+        self.status()
+        self._around.asks(self, approval)
+
+    def was_settled(self, approval: Approval, answer: Answer) -> None:
+        """It was answered."""
+        self._around.settled(self, approval, answer)
+
+    def told(self, request_id: str, answer: Answer, at_once: bool) -> None:
+        """A yes is on disk before the agent hears it."""
+        if at_once:
+            self._tell(None, request_id, answer)
+        else:
+            self.log.flushed().addCallback(self._tell, request_id, answer).addErrback(self._untold, request_id)
+
+    def _tell(self, _: None, request_id: str, answer: Answer) -> None:
+        if self._session is not None and not self.is_over:
+            self._take(self._session.answer(request_id, answer.approved, answer.message))
+
+    def _untold(self, failure: Failure, request_id: str) -> None:
+        """The log could not be written: the task is being ended, and this is a no."""
+        self._tell(None, request_id, Answer(approved=False, by="daemon", how="disconnect"))
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+    def end(self, reason: Reason) -> None:
+        """It shall end: what waits is denied, the agent is asked to stop, then its whole group must."""
+        if isinstance(self.life.state, Over):
+            return
+        self.desk.deny_all("cancelled" if reason in ("cancelled", "distrusted") else "disconnect")
+        before = self.life
+        self.life = tasks.end(before, reason, now_ms())
+        if isinstance(self.life.state, Over):
+            self._close(None)
+        elif self._group is not None and self.life is not before:
+            if self._session is not None:
+                self._group.write(self._session.interrupt().write)
+            self.later(ASK_S, self._end_group)
+
+    def _end_group(self) -> None:
+        if self._group is not None:
+            self._group.end()
+            self._tell_leftovers(signal.SIGTERM).addErrback(self._bug)
+
+    def _tell_leftovers(self, number: signal.Signals) -> Deferred[int]:
+        reactor = self._around.reactor
+        return deferToThreadPool(reactor, reactor.getThreadPool(), leftovers.tell, self.task_id, number)
+
+    def _never_ran(self, fault: str) -> None:
+        self._forget_snapshot()
+        self.life = tasks.gone(self.life, None, now_ms(), fault)
+        self._close(None)
+
+    def _forget_snapshot(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.addCallback(
+                lambda found: Deferred.fromCoroutine(self._around.worktrees.forget(found)) if found else None
+            )
+            self._snapshot.addErrback(self._bug)
+
+    async def _finish(self, status: int) -> None:
+        self._group = None
+        if isinstance(self.life.state, Ending):
+            await self._tell_leftovers(signal.SIGKILL)
+        await self._diff()
+        self.life = tasks.gone(self.life, status if status >= 0 else None, now_ms())
+        how = {"exitCode": status} if status >= 0 else {"exitCode": None, "signal": signal_name(-status)}
+        self._close(how)
+
+    async def _diff(self) -> None:
+        snapshot = await self._snapshot if self._snapshot is not None else None
+        self._snapshot = None
+        if snapshot is None:
+            return
+        patch = os.path.join(self._around.patches, f"{self.task_id}.patch")
+        try:
+            diff = await self._around.worktrees.compare(snapshot, patch)
+            result = self.life.result or TaskResult(text="", is_error=True)
+            if diff is not None:
+                self.life = evolve(self.life, result=evolve(result, diff=diff))
+        except (TaskFailed, OSError) as error:
+            self._no_diff(error)
+        finally:
+            await self._around.worktrees.forget(snapshot)
+
+    def _close(self, exit_: Mapping[str, Any] | None) -> None:
+        """The last events, and with them the last row."""
+        self._stop_timers()
+        state = self.life.state
+        assert isinstance(state, Over)
+        result = self.life.result
+        more = {"reason": state.error, "diff": codec.plain_value(result.diff) if result and result.diff else None}
+        self.log_event(STATUS, {"status": state.status, **{name: value for name, value in more.items() if value}})
+        if exit_ is not None:
+            self.log_event(EXIT, exit_)
+        self.life = evolve(self.life, updated_at=now_ms())
+        self.log.also(self._row())
+        self.log.flushed().addErrback(lambda _: None).addCallback(self._closed)
+
+    def _closed(self, _: None) -> None:
+        self.is_over = True
+        self._around.over(self)
+        for wake in tuple(self.log.readers):
+            wake()
+
+    def _stop_timers(self) -> None:
+        for timer in self._timers:
+            if timer.active():
+                timer.cancel()
+        self._timers.clear()
+
+    def later(self, seconds: float, work: Any, *arguments: Any) -> IDelayedCall:
+        """Call something later, unless it is over by then."""
+        call: IDelayedCall = self._around.reactor.callLater(seconds, work, *arguments)
+        self._timers = [*(timer for timer in self._timers if timer.active()), call]
+        return call
+
+    def _bug(self, failure: Failure) -> None:
+        """Whatever it was, the task must not stay open."""
+        self.logger.failure("task {task} failed", failure, task=self.task_id)
+        if not isinstance(self.life.state, Over):
+            if self._group is not None:
+                self._group.kill()
+            else:
+                self._never_ran("something went wrong inside the daemon; its log has the details")
