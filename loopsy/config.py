@@ -228,6 +228,17 @@ class Execution:
 
 
 @frozen(kw_only=True)
+class Terminals:
+    """Programs on pseudo-terminals."""
+
+    max: int = setting(20, number(1, 1000))
+    idle: int = setting(24 * 3600 * 1000, number(1000, 30 * 24 * 3600 * 1000, "ms"))
+    """One that nobody watches and that prints nothing is ended after this."""
+    record: bool = setting(False, FLAG)
+    """Whether all are recorded, in ``recordings/`` of the data directory."""
+
+
+@frozen(kw_only=True)
 class Transfer:
     """What peers may read and write."""
 
@@ -340,6 +351,7 @@ class Config:
     auth: Auth = setting(Auth, section(Auth))
     tls: Tls = setting(Tls, section(Tls))
     execution: Execution = setting(Execution, section(Execution))
+    terminals: Terminals = setting(Terminals, section(Terminals))
     transfer: Transfer = setting(Transfer, section(Transfer))
     rate_limits: RateLimits = setting(RateLimits, section(RateLimits))
     context: ContextLimits = setting(ContextLimits, section(ContextLimits))

@@ -31,6 +31,7 @@ from loopsy.services.relay import Relay
 from loopsy.services.renewal import Renewal
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
+from loopsy.services.terminals import Terminals
 from loopsy.services.tls import OwnTls, own_tls
 from loopsy.services.transfer import Transfer
 from loopsy.services.transfers import Transfers
@@ -65,6 +66,7 @@ class Daemon:
     pairing: Pairing
     dashboard: Dashboard
     relay: Relay
+    terminals: Terminals
     tls: OwnTls | None
     """Our certificate, where TLS is on."""
     started: float
@@ -143,11 +145,12 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     transfers = Transfers(reactor, settings, peers, events)
     PeerNews(peers, settings, events)
     relay = Relay(reactor, peers, events)
+    terminals = Terminals(reactor, settings, events)
     dashboard = Dashboard(settings, storage, config.server.port)
     root = Backwards()
     children: list[Service] = [
         *(Held(pid_file), log, storage, events, audit, context, peers, execution),
-        *(pairing, transfers, transfer, uploads, dashboard, relay, messages, delivery),
+        *(pairing, transfers, transfer, uploads, dashboard, relay, terminals, messages, delivery),
     ]
     if tls is not None:
         children.append(Renewal(reactor, layout, own.hostname, peers, storage))
@@ -169,6 +172,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         pairing=pairing,
         dashboard=dashboard,
         relay=relay,
+        terminals=terminals,
         tls=tls,
         started=time.monotonic(),
     )

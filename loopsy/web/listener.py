@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
@@ -27,6 +27,7 @@ from loopsy.web.peers import PeersArea
 from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
 from loopsy.web.status import StatusArea
+from loopsy.web.terminals import TerminalsArea
 from loopsy.web.transfer import TransferArea
 from loopsy.web.transfers import TransfersArea
 from loopsy.web.trust import TrustArea
@@ -43,7 +44,7 @@ def table(daemon: Daemon) -> Table:
     areas: list[Area] = [
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
         TransferArea(daemon), UploadsArea(daemon), TransfersArea(daemon), TrustArea(daemon), PairingArea(daemon),
-        DashboardArea(daemon), AuditArea(daemon),
+        DashboardArea(daemon), AuditArea(daemon), TerminalsArea(daemon),
         EventsArea(daemon), MessagesArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
@@ -75,7 +76,7 @@ class Listener(Service):
         used, first_use = daemon.peers.last_used, daemon.trust.first_use
         edge = Edge(table(daemon), daemon.settings, daemon.audit, names, used, first_use, daemon.dashboard)
         self._site = Site(reactor, edge, body_limit(daemon.settings.config.context))
-        self._execution = daemon.execution
+        self._execution, self._terminals = daemon.execution, daemon.terminals
         self._factory = OnePort(self._site, None if daemon.tls is None else daemon.tls.context)
         daemon.settings.when_changed(self._site.recheck)
         self._ports: list[IListeningPort] = []
@@ -95,5 +96,5 @@ class Listener(Service):
         super().stopService()
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         self._ports.clear()
-        await self._execution.end_all()
+        await gatherResults([Deferred.fromCoroutine(each.end_all()) for each in (self._execution, self._terminals)])
         await self._site.close_all(FLUSH_S)

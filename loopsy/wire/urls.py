@@ -59,6 +59,10 @@ TRANSFERS = f"{BASE}/transfers"
 TRANSFER_JOB = f"{BASE}/transfers/<transfer_id>"
 TRANSFER_EVENTS = f"{BASE}/transfers/<transfer_id>/events"
 
+TERMINALS = f"{BASE}/terminals"
+TERMINAL = f"{BASE}/terminals/<terminal_id>"
+TERMINAL_ATTACH = f"{BASE}/terminals/<terminal_id>/attach"
+
 EVENTS = f"{BASE}/events"
 AUDIT = f"{BASE}/audit"
 
