@@ -304,7 +304,7 @@ class AiTasks:
     keep_days: int = setting(30, number(1, 3650, "days"))
     keep_bytes: int = setting(256 * MIB, number(MIB, 2**40, "bytes"))
     """Of the events of tasks that are over."""
-    max_events: int = setting(100_000, number(100, 10**7))
+    max_events: int = setting(100_000, number(100, 8_000_000))
     """Of one task."""
     rules: tuple[str, ...] = setting(tuple, list_of(text("a rule: allow|deny [agent:]Tool(pattern)", RULE_SHAPE)))
     notify: Notify = setting(Notify, section(Notify))

@@ -31,6 +31,8 @@ from loopsy.services.relay import Relay
 from loopsy.services.renewal import Renewal
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
+from loopsy.services.tasks import Tasks
+from loopsy.services.tasks import compose as tasks_of
 from loopsy.services.terminals import Terminals
 from loopsy.services.tls import OwnTls, own_tls
 from loopsy.services.transfer import Transfer
@@ -61,6 +63,7 @@ class Daemon:
     uploads: Uploads
     peers: Peers
     messages: Messages
+    tasks: Tasks
     audit: Audit
     trust: Trust
     pairing: Pairing
@@ -137,6 +140,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     OldMessages(messages, context, peers)
     delivery = Delivery(reactor, settings, storage, peers, messages, context)
     execution = Execution(reactor, settings, events)
+    tasks = tasks_of(reactor, settings, storage, events, audit, transfer, own.hostname)
     trust = Trust(reactor, settings, peers, storage)
     tls = own_tls(layout, own.hostname) if config.tls.enabled else None
     pairing = Pairing(
@@ -152,6 +156,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         *(Held(pid_file), log, storage, events, audit, context, peers, execution),
         *(pairing, transfers, transfer, uploads, dashboard, relay, terminals, messages, delivery),
     ]
+    children.append(tasks)
     if tls is not None:
         children.append(Renewal(reactor, layout, own.hostname, peers, storage))
     for service in children:
@@ -167,6 +172,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         uploads=uploads,
         peers=peers,
         messages=messages,
+        tasks=tasks,
         audit=audit,
         trust=trust,
         pairing=pairing,

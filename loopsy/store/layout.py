@@ -10,7 +10,7 @@ from loopsy.errors import DataDirError
 
 DIRECTORY_MODE, FILE_MODE = 0o700, 0o600
 OURS = ("config.yaml*", "node-id", "daemon.pid", "loopsy.db*", "context.json*", "peers.json*", "logs", "logs/*", "tls",
-        "tls/*")  # fmt: skip
+        "tls/*", "tasks", "tasks/*")  # fmt: skip
 """With the copies that ``init --force`` and an import keep beside the files."""
 
 
@@ -27,6 +27,8 @@ class Layout:
         self.tls_key = self.tls / "key.pem"
         self.tls_next = self.tls / "next.pem"
         self.tls_certificate = self.tls / "cert.pem"
+        self.tasks = self.root / "tasks"
+        """What finished AI tasks changed, as patches."""
         self.logs = self.root / "logs"
         self.audit = self.logs / "audit.jsonl"
         self.daemon_log = self.logs / "daemon.log"

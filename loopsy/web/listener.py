@@ -27,6 +27,7 @@ from loopsy.web.peers import PeersArea
 from loopsy.web.routes import Area, Table
 from loopsy.web.site import Site
 from loopsy.web.status import StatusArea
+from loopsy.web.tasks import TasksArea
 from loopsy.web.terminals import TerminalsArea
 from loopsy.web.transfer import TransferArea
 from loopsy.web.transfers import TransfersArea
@@ -42,6 +43,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def table(daemon: Daemon) -> Table:
     """Every route of the daemon."""
     areas: list[Area] = [
+        TasksArea(daemon),
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
         TransferArea(daemon), UploadsArea(daemon), TransfersArea(daemon), TrustArea(daemon), PairingArea(daemon),
         DashboardArea(daemon), AuditArea(daemon), TerminalsArea(daemon),
@@ -77,6 +79,7 @@ class Listener(Service):
         edge = Edge(table(daemon), daemon.settings, daemon.audit, names, used, first_use, daemon.dashboard)
         self._site = Site(reactor, edge, body_limit(daemon.settings.config.context))
         self._execution, self._terminals = daemon.execution, daemon.terminals
+        self._tasks = daemon.tasks
         self._factory = OnePort(self._site, None if daemon.tls is None else daemon.tls.context)
         daemon.settings.when_changed(self._site.recheck)
         self._ports: list[IListeningPort] = []
@@ -97,4 +100,5 @@ class Listener(Service):
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         self._ports.clear()
         await gatherResults([Deferred.fromCoroutine(each.end_all()) for each in (self._execution, self._terminals)])
+        await self._tasks.end_all()
         await self._site.close_all(FLUSH_S)

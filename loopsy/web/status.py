@@ -13,7 +13,7 @@ from loopsy.services.tls import OwnTls
 from loopsy.web.routes import Call, Routes
 from loopsy.wire import urls
 from loopsy.wire.peers import NodeIdentity
-from loopsy.wire.status import ContextCounts, Health, JobCounts, Reloaded, Status, TlsState
+from loopsy.wire.status import ContextCounts, Health, JobCounts, Reloaded, Status, TaskCounts, TlsState
 
 
 def tls_state(own: OwnTls | None) -> TlsState:
@@ -58,6 +58,7 @@ class StatusArea:
             jobs=JobCounts(active=daemon.execution.active, total=daemon.execution.total),
             context=ContextCounts(entries=daemon.context.count()),
             messages=daemon.messages.counts(),
+            ai_tasks=TaskCounts(active=daemon.tasks.active, total=daemon.tasks.total),
             tls=tls_state(daemon.tls),
         )
 

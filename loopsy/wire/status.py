@@ -34,6 +34,14 @@ class JobCounts:
 
 
 @frozen(kw_only=True)
+class TaskCounts:
+    """AI tasks that are not over, and all that are remembered."""
+
+    active: int
+    total: int
+
+
+@frozen(kw_only=True)
 class ContextCounts:
     """Entries that have not expired."""
 
@@ -75,6 +83,7 @@ class Status:
     jobs: JobCounts
     context: ContextCounts
     messages: MessageCounts
+    ai_tasks: TaskCounts
     tls: TlsState
 
 
