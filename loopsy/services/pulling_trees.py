@@ -1,4 +1,4 @@
-"""Pulling a tree: what we lack, small files in one stream, large ones by ranges, directories' times last.
+"""Pulling a tree: what we lack, small files in one stream, large ones a few at once, directories' times last.
 
 What the peer says of its tree is not trusted: every path stays below the root, and no symlink below it is followed.
 """
@@ -6,6 +6,7 @@ What the peer says of its tree is not trusted: every path stays below the root, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -16,7 +17,8 @@ from loopsy.core.transfers import Move, Step
 from loopsy.core.trees import Plan, Rules
 from loopsy.errors import FileMissing
 from loopsy.services.pulling_files import FilePulling
-from loopsy.services.sending_trees import decoded, expect, faults_of, our_manifest, tell_faults
+from loopsy.services.sending_trees import LARGE_AT_ONCE, decoded, expect, faults_of, our_manifest, tell_faults
+from loopsy.services.together import together
 from loopsy.services.transferring import Job, parts_of
 from loopsy.services.turns import InTurn, ThreadedTaker
 from loopsy.store.arrival import Arrival
@@ -74,8 +76,7 @@ class TreePulling:
         self._job.tell(Step(deleted=plan.deleted))
         for batch in plan.batches:
             await self._batch(arrival, batch)
-        for entry in plan.large:
-            await self._pull_large(arrival, entry)
+        await together((partial(self._pull_large, arrival, entry) for entry in plan.large), LARGE_AT_ONCE)
         await self._turns.run(lambda: arrival.mend([*plan.mend, *plan.directories]))
         self._job.tell(Step(files=len(plan.mend)))
         self.faults += arrival.faults

@@ -1,8 +1,9 @@
-"""Sending a tree: what the peer lacks, small things in batches, large files one by one, directories' times last."""
+"""Sending a tree: what the peer lacks, small things in batches, large files a few at once, directories' times last."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
@@ -13,6 +14,7 @@ from loopsy.core.transfers import Move, Step
 from loopsy.core.trees import Plan, Rules
 from loopsy.errors import TransferFailed
 from loopsy.services.sending_files import FileSending
+from loopsy.services.together import together
 from loopsy.services.transferring import Job, parts_of
 from loopsy.services.turns import PieceBody
 from loopsy.store import ours
@@ -20,6 +22,8 @@ from loopsy.wire.transfer import DELETED, DIRECTORY, TOUCH, Applied, EntryFault,
 
 FAULTS_TOLD = 5
 """In the message; all are counted."""
+LARGE_AT_ONCE = 3
+"""While one is verified and synced the others move: measured, a third more than one by one (docs/decisions/013)."""
 
 
 async def send_tree(job: Job, move: Move) -> None:
@@ -104,8 +108,7 @@ class TreeSending:
             requests[-1] += after
         for entries in requests:
             await self._apply(entries)
-        for entry in plan.large:
-            await self._send_large(entry)
+        await together((partial(self._send_large, entry) for entry in plan.large), LARGE_AT_ONCE)
         if plan.large:
             await self._apply(after)
         self._job.tell(Step(files=len(plan.mend)))
