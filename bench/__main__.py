@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from attrs import frozen
 
-from bench import rows_commands, rows_idle, rows_messages, rows_requests, rows_streams, rows_tls, rows_transfers
+from bench import (
+    rows_commands,
+    rows_idle,
+    rows_mcp,
+    rows_messages,
+    rows_requests,
+    rows_streams,
+    rows_tls,
+    rows_transfers,
+)
 from bench.rig import Rig
 from bench.table import BenchError, Result, markdown
 
@@ -50,6 +59,7 @@ ROWS = (
     Row("tls", rows_tls.requests),
     Row("tlsfile", rows_tls.file),
     Row("pairing", rows_tls.pairing),
+    Row("mcp", rows_mcp.bridge),
 )
 
 
