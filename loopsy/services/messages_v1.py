@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from loopsy.core import messages_v1 as v1
 from loopsy.core.messages import Sender
-from loopsy.core.principals import LOCAL, PeerPrincipal, Principal
+from loopsy.core.principals import LOCAL, PeerPrincipal, Principal, Scope
 from loopsy.errors import BoxFull, KeyNotFound, LoopsyError
 from loopsy.services.clock import now_ms
 from loopsy.services.context import Context
@@ -35,6 +35,8 @@ class OldMessages:
         messages.when_acked(self._acked)
 
     def _put(self, entry: Entry, by: Principal) -> Awaitable[None] | None:
+        if isinstance(by, PeerPrincipal) and Scope.MESSAGES not in by.scopes:
+            return None  # the context is no way round the scope
         own = self._peers.own.hostname
         old = v1.read(entry.key, entry.value, own)
         if old is not None:

@@ -158,6 +158,16 @@ def test_what_is_no_envelope_or_not_for_us_is_a_context_entry_and_nothing_else(l
     assert len(leo.ask("GET", "/context").body["entries"]) == 8
 
 
+def test_the_context_is_no_way_round_the_scope(leo: Node, kai: OldNode) -> None:
+    leo.ask("PUT", "/trust/kai/scopes", {"scopes": ["context"]})
+    sent = send(leo, "kai")
+    becomes(leo, sent["id"], "delivered")
+    assert put(leo, "inbox:leo:n1", old_envelope("n1")).status == 200
+    put(leo, "ack:kais-mac", sent["id"])
+    assert take(leo, 0.2) == []
+    assert outbox(leo, sent["id"])["state"] == "delivered"
+
+
 def test_another_peer_can_t_acknowledge_for_it(leo: Node) -> None:
     sent = send(leo, "kai")
     becomes(leo, sent["id"], "delivered")
