@@ -32,6 +32,8 @@ INPUT_BYTES = 64 * 1024
 """Typed and not taken by the program: beyond that the viewer isn't read."""
 PATIENCE_S = 10.0
 """A writer that takes nothing for so long no longer holds back the program: it is repainted later, as watchers are."""
+FIRST_BYTES = 16 * 1024
+"""Who comes before so much was printed gets just that: a new shell doesn't wipe the screen of who opened it."""
 READ_S = 0.02
 """Between the emulator's turns: it is read for those who come later, so it can wait."""
 
@@ -59,6 +61,8 @@ class Seat:
         self.is_slow = False
         self.is_behind = True
         """It gets no output: it is to be repainted first."""
+        self.is_new = True
+        """It was painted never yet."""
         self.missed = 0
         self.patience: IDelayedCall | None = None
 
@@ -84,17 +88,21 @@ class LiveTerminal:
         self._turn: IDelayedCall | None = None
         self._ended = ended
         self._unsettled: list[Seat] = []
+        self._first: bytes | None = b""
+        """All that was printed, while that is little and the size is the first one."""
 
     # -- from the program -----------------------------------------------------------------------------------------
     def printed(self, data: bytes) -> None:
         """Some output."""
         self.info = evolve(self.info, last_activity=now_ms())
         self._screen.feed(data)
+        if self._first is not None:
+            self._first = self._first + data if len(self._first) + len(data) <= FIRST_BYTES else None
         if self.recording is not None:
             self.recording.printed(data)
         for seat in tuple(self._seats):
             if seat.is_behind:
-                seat.missed += len(data)
+                seat.missed += 0 if seat.is_new else len(data)
             elif seat.is_slow and seat.viewer.mode != WRITE:
                 seat.is_behind, seat.missed = True, len(data)
             else:
@@ -144,8 +152,10 @@ class LiveTerminal:
         if seat.is_behind:
             if seat.missed:
                 seat.viewer.tell(type="skipped", bytes=seat.missed)
-            seat.is_behind, seat.missed = False, 0
-            seat.viewer.show(self._screen.repaint())
+            first = self._first if seat.is_new else None
+            seat.is_behind = seat.is_new = False
+            seat.missed = 0
+            seat.viewer.show(self._screen.repaint() if first is None else first)
 
     # -- viewers --------------------------------------------------------------------------------------------------
     def join(self, viewer: Viewer, size: tuple[int, int] | None) -> Seat:
@@ -218,6 +228,7 @@ class LiveTerminal:
         if (columns, lines) == (self.info.cols, self.info.rows):
             return
         self.info = evolve(self.info, cols=columns, rows=lines)
+        self._first = None if self._first else self._first
         self._screen.resize(columns, lines)
         self.process.resize(columns, lines)
         if self.recording is not None:

@@ -1,0 +1,169 @@
+"""A terminal of another machine in this one: raw mode, size, the escape, the exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from typing import Any
+
+from loopsy.client.local import LocalDaemon
+from loopsy.client.websocket import WebSocket
+from loopsy.errors import ConnectionBroken
+from loopsy.wire import urls
+from loopsy.wire.terminals import SUBPROTOCOL, WRITE
+
+TYPED = 16 * 1024
+
+HELP = b"\r\n~.  leave (the terminal goes on)\r\n~?  this help\r\n~~  a tilde\r\n"
+
+
+class Escape:
+    """``~`` at the begin of a line, as in ssh."""
+
+    def __init__(self) -> None:
+        self._at_begin = True
+        self._held = False
+        self.leaves = False
+        self.asks = False
+
+    def feed(self, data: bytes) -> bytes:
+        """What of the typed is meant for the program."""
+        out = bytearray()
+        for byte in data:
+            out += self._one(bytes((byte,)))
+            if self.leaves:
+                break
+        return bytes(out)
+
+    def _one(self, byte: bytes) -> bytes:
+        if self._held:
+            self._held = False
+            if byte == b".":
+                self.leaves = True
+                return b""
+            if byte == b"?":
+                self.asks = True
+                return b""
+            self._at_begin = byte in b"\r\n"
+            return byte if byte == b"~" else b"~" + byte
+        if byte == b"~" and self._at_begin:
+            self._held = True
+            return b""
+        self._at_begin = byte in b"\r\n"
+        return byte
+
+
+def size() -> tuple[int, int]:
+    """Columns and lines of this terminal."""
+    found = shutil.get_terminal_size()
+    return max(1, min(found.columns, 1000)), max(1, min(found.lines, 1000))
+
+
+def attach(daemon: LocalDaemon, peer: str | None, terminal_id: str, mode: str = WRITE) -> int | None:
+    """Be at a terminal until it ends or is left: its exit status as a shell counts, None where it goes on without us.
+
+    :raises LoopsyError: the daemon's. :raises ConnectionBroken: it was cut.
+    """
+    columns, lines = size()
+    path = urls.on_peer(urls.fill(urls.TERMINAL_ATTACH, terminal_id=terminal_id), peer)
+    socket = WebSocket(daemon, f"{path}?mode={mode}&cols={columns}&rows={lines}", SUBPROTOCOL)
+    try:
+        with raw_mode(), resizes() as resized:
+            return _Session(socket, mode, resized).run()
+    finally:
+        socket.close()
+
+
+class _Session:
+    def __init__(self, socket: WebSocket, mode: str, resized: int) -> None:
+        self._socket = socket
+        self._mode = mode
+        self._resized = resized
+        self._escape = Escape()
+        self._status: int | None = None
+        self._is_over = False
+        self._reads: list[Any] = [socket, resized, *([0] if mode == WRITE or sys.stdin.isatty() else [])]
+
+    def run(self) -> int | None:
+        """Both ways until the end."""
+        while not self._is_over and not self._escape.leaves:
+            ready = [self._socket] if self._socket.has_early else select.select(self._reads, [], [])[0]
+            if self._socket in ready:
+                self._receive()
+            if self._resized in ready:
+                os.read(self._resized, 512)
+                columns, lines = size()
+                self._socket.say(type="resize", cols=columns, rows=lines)
+            if 0 in ready:
+                self._typed()
+        return self._status
+
+    def _receive(self) -> None:
+        for message in self._socket.receive():
+            if isinstance(message, bytes):
+                _write(message)
+            elif message["type"] == "exit":
+                self._status, self._is_over = status_of(message), True
+        if self._socket.is_closed and not self._is_over:
+            raise ConnectionBroken("the connection broke; the terminal goes on", hint="loopsy shell --list shows it")
+
+    def _typed(self) -> None:
+        data = os.read(0, TYPED)
+        if not data:
+            self._reads.remove(0)
+            return
+        out = self._escape.feed(data)
+        if self._escape.asks:
+            self._escape.asks = False
+            _write(HELP)
+        if out and self._mode == WRITE:
+            self._socket.send(out)
+
+
+def status_of(message: Any) -> int:
+    """The exit status of a shell for this end: a signal's number above 128."""
+    if message.get("signal"):
+        return 128 + int(getattr(signal, str(message["signal"]), 0))
+    return int(message.get("exitCode") or 0)
+
+
+def _write(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
+
+
+@contextlib.contextmanager
+def raw_mode() -> Iterator[None]:
+    """Every key goes to the program; as it was, afterwards."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(0)
+    try:
+        tty.setraw(0)
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def resizes() -> Iterator[int]:
+    """A descriptor that is readable when this terminal's size has changed."""
+    out, into = os.pipe()
+    os.set_blocking(into, False)
+    before_fd = signal.set_wakeup_fd(into, warn_on_full_buffer=False)
+    before = signal.signal(signal.SIGWINCH, lambda *_: None)
+    try:
+        yield out
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+        signal.set_wakeup_fd(before_fd)
+        os.close(out)
+        os.close(into)

@@ -1,0 +1,149 @@
+"""A WebSocket to this machine's own daemon, for commands: blocking, with ``fileno`` for who waits for more than it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Message,
+    Ping,
+    RejectConnection,
+    RejectData,
+    Request,
+    TextMessage,
+)
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from loopsy.client import http1
+from loopsy.client.local import LocalDaemon
+from loopsy.errors import ConnectionBroken, DaemonNotRunning, from_wire
+
+PIECE = 256 * 1024
+CONNECT_S = 5.0
+Received = bytes | Mapping[str, Any]
+"""A message: bytes, or a JSON object."""
+
+
+class WebSocket:
+    """One connection."""
+
+    def __init__(self, daemon: LocalDaemon, path: str, subprotocol: str) -> None:
+        """Connect.
+
+        :raises LoopsyError: the daemon's refusal. :raises DaemonNotRunning: :raises ConnectionBroken:
+        """
+        endpoint = daemon.endpoint
+        self._socket = _connected(endpoint.host, endpoint.port)
+        self._connection = WSConnection(ConnectionType.CLIENT)
+        self._parts: list[bytes] = []
+        self.is_closed = False
+        self._early: list[Received] = []
+        key = [(b"authorization", f"Bearer {endpoint.key}".encode())]
+        asked = Request(host=endpoint.authority, target=path, subprotocols=[subprotocol], extra_headers=key)
+        self._socket.sendall(self._connection.send(asked))
+        self._await_answer()
+
+    def _await_answer(self) -> None:
+        status, body = 0, b""
+        while True:
+            data = self._socket.recv(PIECE)
+            self._connection.receive_data(data or None)
+            accepted = False
+            for event in self._connection.events():
+                match event:
+                    case AcceptConnection():
+                        accepted = True
+                    case RejectConnection(status_code=status):
+                        pass
+                    case RejectData(data=piece, body_finished=finished):
+                        body += piece
+                        if finished:
+                            raise from_wire(status, _json(body))
+                    case _:
+                        self._early += self._message(event)
+            if accepted:
+                return
+            if not data:
+                raise from_wire(status, _json(body)) if status else ConnectionBroken("the daemon broke the connection")
+
+    def fileno(self) -> int:
+        """For select: when it is readable, ``receive`` has something to do."""
+        return self._socket.fileno()
+
+    def receive(self) -> Iterator[Received]:
+        """What has come; waits for something. After the end ``is_closed`` is true.
+
+        :raises ConnectionBroken: the connection was cut.
+        """
+        early, self._early = self._early, []
+        if early:
+            yield from early
+            return
+        data = self._socket.recv(PIECE)
+        if not data:
+            self.is_closed = True
+            return
+        try:
+            self._connection.receive_data(data)
+            for event in self._connection.events():
+                yield from self._message(event)
+        except RemoteProtocolError as error:
+            raise ConnectionBroken(f"the daemon speaks no WebSocket: {error}") from None
+
+    @property
+    def has_early(self) -> bool:
+        """Whether something came with the handshake's answer already."""
+        return bool(self._early)
+
+    def _message(self, event: object) -> Iterator[Received]:
+        match event:
+            case Ping():
+                self._socket.sendall(self._connection.send(event.response()))
+            case CloseConnection():
+                self.is_closed = True
+            case Message():
+                self._parts.append(event.data.encode() if isinstance(event.data, str) else bytes(event.data))
+                if event.message_finished:
+                    data, self._parts = b"".join(self._parts), []
+                    yield json.loads(data) if isinstance(event, TextMessage) else data
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self._socket.sendall(self._connection.send(BytesMessage(data)))
+
+    def say(self, **words: Any) -> None:
+        """Send a JSON object."""
+        self._socket.sendall(self._connection.send(TextMessage(json.dumps(words))))
+
+    def close(self) -> None:
+        """Leave."""
+        try:
+            if not self.is_closed:
+                self._socket.sendall(self._connection.send(CloseConnection(1000)))
+        except (OSError, LocalProtocolError):
+            pass  # it was closed from the other side at the same time
+        self._socket.close()
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    try:
+        return http1.connect(host, port, CONNECT_S)
+    except ConnectionRefusedError:
+        raise DaemonNotRunning(f"the daemon is not running (nothing listens on port {port})") from None
+    except OSError as error:
+        raise ConnectionBroken(f"the daemon can't be reached: {(error.strerror or str(error)).lower()}") from None
+
+
+def _json(data: bytes) -> object:
+    try:
+        found: object = json.loads(data)
+    except ValueError:
+        return None
+    return found
