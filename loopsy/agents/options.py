@@ -64,17 +64,20 @@ def checked(words: Sequence[str], options: Mapping[str, int]) -> tuple[str, ...]
 
     :raises InvalidRequest: one isn't.
     """
-    room = NONE
+    room, due = NONE, False
     for word in words:
         name, equals, _ = word.partition("=")
         if not word.startswith("-"):
             if room == NONE:
                 raise _refusal(word)
-            room = MANY if room == MANY else NONE
-        elif name not in options or (equals and options[name] == NONE):
+            room, due = MANY if room == MANY else NONE, False
+        elif due or name not in options or (equals and options[name] == NONE):
             raise _refusal(word)
         else:
             room = NONE if equals else options[name]
+            due = room != NONE
+    if due:  # it would take what we say behind it for its value
+        raise _refusal(words[-1])
     return tuple(words)
 
 
