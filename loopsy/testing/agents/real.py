@@ -48,6 +48,8 @@ class Cli:
     """Behind the prompt: its events as JSON lines."""
     unasked: tuple[str, ...]
     """Lets it use every tool without asking."""
+    awaiting: Callable[[str], tuple[str, ...]]
+    """Makes its first question to the model wait for an MCP server, by the server's name."""
     variables: Callable[[str], Mapping[str, str]]
     """By the URL of the model API."""
     files: Callable[[str], Mapping[str, str]]
@@ -60,6 +62,7 @@ def _claude_variables(url: str) -> Mapping[str, str]:
         "ANTHROPIC_API_KEY": DUMMY_KEY,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "ENABLE_TOOL_SEARCH": "false",  # a scripted model does not look for tools: it is to be offered all of them
+        "MCP_CONNECTION_NONBLOCKING": "0",  # nor ask again once a server has started: its first turn waits for them
         "IS_SANDBOX": "1",  # as root it refuses to work unasked without this
     }
 
@@ -95,6 +98,7 @@ CLIS = {
             headless=("-p",),
             options=("--output-format", "stream-json", "--verbose"),
             unasked=("--permission-mode", "bypassPermissions"),
+            awaiting=lambda server: (),
             variables=_claude_variables,
             files=lambda url: {},
         ),
@@ -103,6 +107,8 @@ CLIS = {
             headless=("exec",),
             options=("--json", "--skip-git-repo-check"),
             unasked=("--dangerously-bypass-approvals-and-sandbox",),
+            # else it asks without the tools of a server that takes longer than a second to start
+            awaiting=lambda server: ("-c", f"mcp_servers.{server}.required=true"),
             variables=lambda url: {"SCRIPTED_KEY": DUMMY_KEY},
             files=_codex_files,
         ),
@@ -111,6 +117,7 @@ CLIS = {
             headless=("-p",),
             options=("--output-format", "stream-json", "--skip-trust"),
             unasked=("--yolo",),
+            awaiting=lambda server: (),
             variables=lambda url: {"GEMINI_API_KEY": DUMMY_KEY, "GOOGLE_GEMINI_BASE_URL": url},
             files=_gemini_files,
         ),
@@ -151,17 +158,21 @@ class RealAgent:
         made.mkdir(exist_ok=True)
         return made
 
-    def argv(self, prompt: str, *options: str, ask: bool = False) -> list[str]:
-        """A headless run that prints JSON lines. ``ask``: tools need a permission, as they do by default."""
+    def argv(self, prompt: str, *options: str, ask: bool = False, awaits: str | None = None) -> list[str]:
+        """A headless run that prints JSON lines. ``ask``: tools need a permission, as they do by default. ``awaits``:
+        an MCP server whose tools the first turn needs."""
         own = () if ask else self.cli.unasked
-        return [self.name, *self.cli.headless, prompt, *self.cli.options, *own, *options]
+        waiting = self.cli.awaiting(awaits) if awaits else ()
+        return [self.name, *self.cli.headless, prompt, *self.cli.options, *own, *waiting, *options]
 
-    def run(self, prompt: str, *options: str, ask: bool = False, timeout: float = RUN_S) -> Ran:
-        """One headless run, to its end.
+    def run(
+        self, prompt: str, *options: str, ask: bool = False, awaits: str | None = None, timeout: float = RUN_S
+    ) -> Ran:
+        """One headless run, to its end; see ``argv``.
 
         :raises subprocess.TimeoutExpired: it took longer; all of its processes have been ended.
         """
-        return self.command(*self.argv(prompt, *options, ask=ask)[1:], timeout=timeout)
+        return self.command(*self.argv(prompt, *options, ask=ask, awaits=awaits)[1:], timeout=timeout)
 
     def command(self, *words: str, timeout: float = RUN_S) -> Ran:
         """The CLI with those words.
