@@ -27,6 +27,7 @@ PIPE_CLOSED = BY_SIGNAL + 13
 """Our reader (``| head``) went away. ssh would die of SIGPIPE there, which a shell shows as this."""
 CANCEL_S = 5.0
 """How long a cancel may take before the connection is just closed, which ends the job too."""
+FLAGS = ("-i", "-t", "-it", "-ti")
 VALUED = ("--timeout", "--cwd", "--env", "--key", "--data-dir")
 """Options that take the next word."""
 PEER_KEY = "X-Loopsy-Peer-Key"
@@ -42,6 +43,8 @@ def fill(parser: arguments.Parser, name: str) -> None:
         "loopsy exec kai uname -a\n"
         "loopsy exec --timeout 5m --cwd ~/src/site kai make test\n"
         "loopsy exec kai -- sh -c 'df -h | tail -1'\n"
+        "tar c . | loopsy exec -i kai -- tar x -C /tmp/site\n"
+        "loopsy exec -t kai -- htop\n"
         "loopsy exec . true                  # on this machine",
         run,
     )
@@ -57,6 +60,8 @@ def fill(parser: arguments.Parser, name: str) -> None:
     parser.add_argument(
         "--env", type=arguments.variable, action="append", metavar="K=V", help="set a variable there (repeatable)"
     )
+    parser.add_argument("-i", "--input", action="store_true", help="send our standard input to it, byte for byte")
+    parser.add_argument("-t", "--tty", action="store_true", help="give it a terminal, as for an editor or top")
     parser.add_argument("--detach", action="store_true", help="print the job id and leave it running")
     parser.add_argument(
         "--key",
@@ -76,6 +81,14 @@ def run(args: argparse.Namespace) -> int:
     peer = arguments.peer_of(args.peer)
     body, headers = request_body(args), key_header(args.key, peer)
     daemon = arguments.daemon_of(args)
+    if args.tty:
+        from loopsy.cli.shell import through_terminal
+
+        return through_terminal(args, peer)
+    if args.input:
+        from loopsy.cli.exec_input import follow
+
+        return follow(daemon, peer, args.peer, body)
     if args.detach:
         return detach(daemon, peer, body, headers, arguments.wants_json(args))
     if arguments.wants_json(args):
@@ -206,16 +219,7 @@ class RemoteRun:
             raise from_wire(0, payload)
         if self._interrupted_by:
             return BY_SIGNAL + self._interrupted_by
-        reason = payload.get("reason")
-        if reason == "timeout":
-            from loopsy.cli.render import span
-
-            after = self._timeout_ms or payload.get("duration") or 0
-            print(f"loopsy: timed out after {span(after / 1000).replace(' ', '')}", file=sys.stderr)
-        elif reason == "cancelled":
-            print("loopsy: the command was cancelled", file=sys.stderr)
-        elif reason == "stopped":
-            print("loopsy: the command was ended: the daemon was stopped", file=sys.stderr)
+        ended_words(payload, self._timeout_ms)
         return exit_status(payload)
 
     def _lost(self) -> LoopsyError:
@@ -254,6 +258,20 @@ class RemoteRun:
 
 
 # -- what comes -------------------------------------------------------------------------------------------------------
+def ended_words(payload: dict[str, Any], timeout_ms: int | None = None) -> None:
+    """Say why a command ended, where it did not end by itself."""
+    reason = payload.get("reason")
+    if reason == "timeout":
+        from loopsy.cli.render import span
+
+        after = timeout_ms or payload.get("duration") or 0
+        print(f"loopsy: timed out after {span(after / 1000).replace(' ', '')}", file=sys.stderr)
+    elif reason == "cancelled":
+        print("loopsy: the command was cancelled", file=sys.stderr)
+    elif reason == "stopped":
+        print("loopsy: the command was ended: the daemon was stopped", file=sys.stderr)
+
+
 def exit_status(result: dict[str, Any]) -> int:
     """Our exit status for how a command ended (an Outcome or ExecuteResult of the wire)."""
     if result.get("reason") == "timeout":

@@ -94,13 +94,20 @@ class _Session:
     def run(self) -> int | None:
         """Both ways until the end."""
         while not self._is_over and not self._escape.leaves:
-            ready = [self._socket] if self._socket.has_early else select.select(self._reads, [], [])[0]
+            ready: list[Any] = [self._socket]
+            if not self._socket.has_early:
+                writes = [self._socket] if self._socket.waiting else []
+                # while the daemon takes no more, nothing more is read from the keyboard
+                reads = [one for one in self._reads if one != 0 or not writes]
+                ready, free, _ = select.select(reads, writes, [])
+                if free:
+                    self._socket.flush()
             if self._socket in ready:
                 self._receive()
             if self._resized in ready:
                 os.read(self._resized, 512)
                 columns, lines = size()
-                self._socket.say(type="resize", cols=columns, rows=lines)
+                self._socket.say({"type": "resize", "cols": columns, "rows": lines})
             if 0 in ready:
                 self._typed()
         return self._status

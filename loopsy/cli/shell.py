@@ -144,6 +144,26 @@ def opened(
     return str(answer["terminalId"])
 
 
+def through_terminal(args: argparse.Namespace, peer: str | None) -> int:
+    """``exec -t``: a program on a terminal that ends when it is left.
+
+    :raises UsageError: options that don't go together.
+    """
+    from loopsy.cli import screen
+
+    if args.detach or arguments.wants_json(args) or args.timeout is not None or args.key:
+        raise UsageError("-t does not go with --detach, --json, --timeout or --key")
+    if not sys.stdin.isatty():
+        raise UsageError("-t needs a terminal here too", hint="for input from a file or pipe: loopsy exec -i")
+    terminal_id = opened(args, peer, args.command, cwd=args.cwd, env=dict(args.env or ()))
+    status = screen.attach(arguments.daemon_of(args), peer, terminal_id)
+    if status is None:
+        address = urls.on_peer(urls.fill(urls.TERMINAL, terminal_id=terminal_id), peer)
+        arguments.daemon_of(args).ask("DELETE", address)
+        return 255
+    return status
+
+
 def left(args: argparse.Namespace, terminal_id: str) -> int:
     """Say how to come back."""
     print(f"\r\nleft; it goes on: loopsy shell {args.peer} --attach {terminal_id[:8]}", file=sys.stderr)

@@ -44,6 +44,8 @@ class WebSocket:
         self._connection = WSConnection(ConnectionType.CLIENT)
         self._parts: list[bytes] = []
         self.is_closed = False
+        self.waiting = bytearray()
+        """What is to be sent, while nobody waits for that (``queue``)."""
         self._early: list[Received] = []
         key = [(b"authorization", f"Bearer {endpoint.key}".encode())]
         asked = Request(host=endpoint.authority, target=path, subprotocols=[subprotocol], extra_headers=key)
@@ -105,7 +107,7 @@ class WebSocket:
     def _message(self, event: object) -> Iterator[Received]:
         match event:
             case Ping():
-                self._socket.sendall(self._connection.send(event.response()))
+                self.queue(self._connection.send(event.response()))
             case CloseConnection():
                 self.is_closed = True
             case Message():
@@ -115,19 +117,34 @@ class WebSocket:
                     yield json.loads(data) if isinstance(event, TextMessage) else data
 
     def send(self, data: bytes) -> None:
-        """Send bytes."""
-        self._socket.sendall(self._connection.send(BytesMessage(data)))
+        """Send bytes, as far as the daemon takes them; the rest is in ``waiting``."""
+        self.queue(self._connection.send(BytesMessage(data)))
 
-    def say(self, **words: Any) -> None:
-        """Send a JSON object."""
-        self._socket.sendall(self._connection.send(TextMessage(json.dumps(words))))
+    def say(self, words: Mapping[str, Any]) -> None:
+        """Send a JSON object, likewise."""
+        self.queue(self._connection.send(TextMessage(json.dumps(words))))
+
+    def queue(self, data: bytes) -> None:
+        """Behind what waits."""
+        self.waiting += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the daemon takes now."""
+        try:
+            while self.waiting:
+                del self.waiting[: self._socket.send(memoryview(self.waiting)[:PIECE], socket.MSG_DONTWAIT)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.waiting.clear()  # it takes no more: what it said last is still to be read
 
     def close(self) -> None:
         """Leave."""
         try:
             if not self.is_closed:
-                self._socket.sendall(self._connection.send(CloseConnection(1000)))
-        except (OSError, LocalProtocolError):
+                self.queue(self._connection.send(CloseConnection(1000)))
+        except LocalProtocolError:
             pass  # it was closed from the other side at the same time
         self._socket.close()
 

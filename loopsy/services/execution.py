@@ -113,8 +113,11 @@ class Execution(Service):
             await self._all_gone
 
     # -- jobs -------------------------------------------------------------------------------------------------------
-    async def start(self, request: ExecuteRequest, caller: Principal, from_node_id: str, sink: Sink) -> RunningJob:
-        """Start a command for ``caller``, known to others as ``from_node_id``; its output goes to ``sink``.
+    async def start(
+        self, request: ExecuteRequest, caller: Principal, from_node_id: str, sink: Sink, *, has_input: bool = False
+    ) -> RunningJob:
+        """Start a command for ``caller``, known to others as ``from_node_id``; its output goes to ``sink``. With
+        ``has_input`` its group is written to, else it reads from nothing.
 
         :raises CommandDenied: :raises TooManyJobs: :raises CommandFailedToStart:
         """
@@ -133,7 +136,7 @@ class Execution(Service):
         self._table.admit(info, caller, policy.max_concurrent)
         job = RunningJob(self, info.job_id, sink)
         try:
-            job.group = await spawn(self._reactor, self._pool, self._command(request), job)
+            job.group = await spawn(self._reactor, self._pool, self._command(request, has_input), job)
         except BaseException:
             self._table.dropped(info.job_id)
             self._tell_if_all_gone()
@@ -147,11 +150,12 @@ class Execution(Service):
             job.group.end()
         return job
 
-    def _command(self, request: ExecuteRequest) -> Command:
+    def _command(self, request: ExecuteRequest, has_input: bool) -> Command:
         return Command(
             argv=(request.command, *request.args),
             cwd=os.path.expanduser(request.cwd) if request.cwd else home(),
             env={**inherited(os.environ), **(request.env or {})},
+            has_input=has_input,
         )
 
     async def run(

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import psutil
 from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -117,9 +117,15 @@ class ProcessGroup:
         if self._input is not None and self._input.connected:
             self._input.write(data)
 
+    def feed_from(self, producer: IPushProducer) -> None:
+        """Whoever writes is asked to pause while it doesn't take what was written."""
+        if self._input is not None and self._input.connected:
+            self._input.registerProducer(producer, True)
+
     def close_input(self) -> None:
         """Nothing more is written: it reads what waits, then the end."""
         if self._input is not None:
+            self._input.unregisterProducer()
             self._input.loseConnection()
 
     @property

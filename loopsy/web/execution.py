@@ -22,6 +22,7 @@ from loopsy.web.request import EdgeRequest
 from loopsy.web.routes import ANSWERED, Answered, Call, Routes
 from loopsy.wire import codec, frames, sse, urls
 from loopsy.wire.execution import ExecuteRequest, ExecuteResult, JobCancelled, JobList, Outcome
+from loopsy.wire.execution_socket import SUBPROTOCOL
 
 ACCESS = Scoped(Scope.EXECUTE)
 NOTED = 4096
@@ -60,6 +61,16 @@ class ExecutionArea:
         job = await self.daemon.execution.start(call.body, call.principal, self._node(call), stream)
         call.note(job=job.job_id)
         stream.begin(job)
+        return ANSWERED
+
+    @routes.declare("GET", urls.EXECUTE_SOCKET, access=ACCESS, rate=Category.EXECUTE)
+    def socket(self, call: Call[None]) -> Answered:
+        """Run a command with its standard input (WebSocket)."""
+        from loopsy.web.execution_socket import InputSocket
+        from loopsy.web.websocket import accept  # only when asked for: it loads a parser
+
+        endpoint = InputSocket(self.daemon, call)
+        endpoint.socket = accept(call.request, SUBPROTOCOL, endpoint)
         return ANSWERED
 
     @routes.declare("GET", urls.JOBS, access=ACCESS, answers=JobList)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from wsproto.connection import Connection, ConnectionType
+from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
@@ -34,6 +34,8 @@ MESSAGE_BYTES = 1024 * 1024
 """Of one message: a terminal's input comes in small ones, a paste of a MiB is the most that anybody means."""
 PING_S, SILENT_S = 30.0, 60.0
 """Between our pings, and how long one may stay unanswered."""
+LINGER_S = 5.0
+"""After our close, for the other side to close too."""
 NORMAL, POLICY, TOO_BIG = CloseReason.NORMAL_CLOSURE, CloseReason.POLICY_VIOLATION, CloseReason.MESSAGE_TOO_BIG
 
 
@@ -83,16 +85,18 @@ class WebSocket:
     def dataReceived(self, data: bytes) -> None:
         """From the channel."""
         self._heard = True
+        if self._over:
+            return  # the other side is still to see that it is over
         try:
             self._connection.receive_data(data)
             for event in self._connection.events():
                 self._happened(event)
-                if self._over:
-                    return
         except RemoteProtocolError as error:
             self._close_with(error.event_hint)
 
     def _happened(self, event: object) -> None:
+        if self._over:
+            return  # an event before it was the end
         match event:
             case TextMessage() | BytesMessage():
                 self._message(event)
@@ -142,10 +146,13 @@ class WebSocket:
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """From the channel."""
         was_over, self._over = self._over, True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._stop_timer()
         if not was_over:
             self._endpoint.gone()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
 
     # -- for the endpoint -----------------------------------------------------------------------------------------
     def say(self, **words: Any) -> None:
@@ -168,8 +175,13 @@ class WebSocket:
         except LocalProtocolError:
             pass  # it was closed from both sides at once
         self._over = True
+        self._stop_timer()
         self._transport.unregisterProducer()
-        self._transport.loseConnection()
+        self._transport.resumeProducing()
+        if self._connection.state is ConnectionState.CLOSED:
+            self._transport.loseConnection()
+        else:  # closing at once would take our last words from the other side's hands, while it still sends
+            self._timer = self._request.channel.callLater(LINGER_S, self._request.cut)
         self._endpoint.gone()
 
     def read_no_more(self) -> None:

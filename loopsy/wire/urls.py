@@ -39,6 +39,7 @@ PAIR_MESSAGES = f"{BASE}/pair/messages"
 
 EXECUTE = f"{BASE}/execute"
 EXECUTE_STREAM = f"{BASE}/execute/stream"
+EXECUTE_SOCKET = f"{BASE}/execute/socket"
 JOBS = f"{BASE}/execute/jobs"
 JOB = f"{BASE}/execute/<job_id>"
 
