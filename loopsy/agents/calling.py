@@ -42,19 +42,13 @@ class Called:
         return f"{self.stdout}\n{self.stderr}"
 
 
-def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What agents and servers started here see of ours: nothing that says which data directory or key we use."""
-    found = os.environ if base is None else base
-    return {name: value for name, value in found.items() if not name.startswith("LOOPSY_")}
-
-
-def call(argv: Sequence[str], more: Mapping[str, str] | None = None, timeout: float = CALL_S) -> Called:
-    """Run a command in the home directory. ``more``: for its environment.
+def call(argv: Sequence[str], environment: Mapping[str, str], timeout: float = CALL_S) -> Called:
+    """Run a command in the home directory.
 
     :raises CallFailed: it can't be started, did not end within ``timeout`` seconds, or said more than SAID_MOST.
     """
     name = os.path.basename(argv[0])
-    with running(argv, {**environment(), "NO_COLOR": "1", **(more or {})}) as process:
+    with running(argv, environment) as process:
         said = _collect(process, name, timeout)
         status = process.wait()
     stdout, stderr = (part.decode("utf-8", "replace") for part in said)

@@ -42,7 +42,7 @@ def count_tools(command: Sequence[str], timeout: float = ANSWER_S) -> int:
     """
     with tempfile.TemporaryFile() as words:
         try:
-            with calling.running(command, calling.environment(), subprocess.PIPE, words) as process:
+            with calling.running(command, _environment(), subprocess.PIPE, words) as process:
                 return _converse(process, time.monotonic() + timeout, timeout)
         except calling.CallFailed as error:
             raise NoHandshake(error.message) from None
@@ -52,6 +52,11 @@ def count_tools(command: Sequence[str], timeout: float = ANSWER_S) -> int:
             raise NoHandshake(
                 error.message, hint=f"its last words: {last.splitlines()[-1]}" if last else None
             ) from None
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of ours: an agent would not hand on which data directory we use."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LOOPSY_")}
 
 
 def _converse(process: subprocess.Popen[bytes], deadline: float, timeout: float) -> int:

@@ -5,14 +5,14 @@ Each agent is asked and told by its own command; we neither read nor write its f
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
 from attrs import evolve, frozen
 
-from loopsy.agents import handshake
+from loopsy.agents import environment, finding, handshake
 from loopsy.agents.calling import Called, CallFailed, call
 from loopsy.agents.registrars import REGISTRARS, Registered, Registrar
 from loopsy.errors import LoopsyError
@@ -60,8 +60,8 @@ def chosen(agents: Sequence[str] = ()) -> list[Registrar]:
 
 
 def installed(registrars: Iterable[Registrar]) -> list[Registrar]:
-    """Those whose command is on the PATH."""
-    return [registrar for registrar in registrars if shutil.which(registrar.agent)]
+    """Those that are on this machine."""
+    return [registrar for registrar in registrars if _command(registrar)]
 
 
 def each(work: Callable[[Registrar], T], registrars: Sequence[Registrar]) -> list[T]:
@@ -82,7 +82,7 @@ def remove(registrar: Registrar) -> Outcome:
 
 
 def _outcome(registrar: Registrar, work: Callable[[], Outcome]) -> Outcome:
-    if not shutil.which(registrar.agent):
+    if _command(registrar) is None:
         return Outcome(agent=registrar.agent, done="not installed")
     try:
         return work()
@@ -122,8 +122,15 @@ def _tell(registrar: Registrar, words: Sequence[str]) -> None:
 
 
 def _call(registrar: Registrar, words: Sequence[str]) -> Called:
-    executable = shutil.which(registrar.agent) or registrar.agent
-    return call([executable, *words], registrar.environment)
+    executable = _command(registrar)
+    if executable is None:
+        raise CallFailed(f"{registrar.agent} is not installed")
+    seen = finding.with_neighbours(environment.cleaned(os.environ, registrar.agent), executable)
+    return call([executable, *words], {**seen, "NO_COLOR": "1", **registrar.environment})
+
+
+def _command(registrar: Registrar) -> str | None:
+    return finding.find(registrar.agent, os.environ)
 
 
 # -- status -----------------------------------------------------------------------------------------------------------
@@ -131,7 +138,7 @@ def standing(registrar: Registrar, command: Sequence[str], *, connect: bool = Tr
     """How it stands; with ``connect`` the server is started as the agent would start it. ``command`` is what we would
     register now."""
     agent = registrar.agent
-    if not shutil.which(agent):
+    if _command(registrar) is None:
         return Standing(agent=agent, state="not installed")
     try:
         found = _registered(registrar)

@@ -180,7 +180,7 @@ def introduce(directory: str) -> str:
 
     found = registration.installed(registration.chosen())
     if not found:
-        return "\nno AI agent (Claude Code, Codex, Gemini CLI) is on the PATH; once there is one: loopsy mcp add"
+        return "\nno AI agent (Claude Code, Codex, Gemini CLI) is here; once there is one: loopsy mcp add"
     command = registrars.server_command(directory)
     outcomes = registration.each(lambda registrar: registration.add(registrar, command), found)
     retry = "\n  try again with: loopsy mcp add" if any(outcome.done == "failed" for outcome in outcomes) else ""

@@ -55,3 +55,8 @@ def test_its_last_words_are_told() -> None:
     assert failed.value.hint is not None
     assert failed.value.hint.endswith("no module named loopsy")
     assert len(failed.value.hint) < 500
+
+
+def test_it_sees_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPSY_DATA_DIR", "/d")
+    assert count_tools(server(before="import os; assert not [n for n in os.environ if n.startswith('LOOPSY_')]")) == 2

@@ -23,7 +23,7 @@ FAULTS = [("claude", "hangs"), *((agent, how) for agent in AGENTS for how in ("f
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calling, "ENDING_S", 0.2)
-    monkeypatch.setattr(calling.call, "__defaults__", (None, 3.0))
+    monkeypatch.setattr(calling.call, "__defaults__", (3.0,))
 
 
 def calls(home: Path, agent: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_registered_by_init_once_and_gone_when_removed(name: str, make_agent: Ma
     others = [word.replace("loopsy", "other") for word in ADD[name]]
     assert agent.command(*others, "/usr/bin/true").status == 0
     desk = Desk(agent=agent, directory=str(agent.home / "data dir"))
-    assert f"  {name}  registered\n" in desk.loopsy("init", "--hostname", "alfa")
+    assert re.search(rf"^  {name} +registered$", desk.loopsy("init", "--hostname", "alfa"), re.MULTILINE)
     assert desk.told("add") == "unchanged"
     command = f"{LOOPSY} mcp serve --data-dir {desk.directory}"
     assert " ".join(listed(agent).split()).count("data dir") == 1
