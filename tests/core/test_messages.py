@@ -66,7 +66,7 @@ def test_reports_in_any_order_and_number_end_and_never_move_back(direction: str,
         if rules.may_become(direction, state, report):
             seen.append(state)
             state = report
-    assert state not in seen, "a state came twice"
+            assert state not in seen, "a state came twice"
     assert len(seen) <= 4
     if ACKED in seen or REFUSED in seen:
         raise AssertionError("something followed the last word")
@@ -85,6 +85,18 @@ def test_the_order_of_late_reports_does_not_matter(reports: list[str]) -> None:
 def test_an_ack_proves_that_it_arrived_after_all(ended: str) -> None:
     assert rules.may_become(OUT, ended, ACKED)
     assert not rules.may_become(OUT, ended, QUEUED)
+
+
+@pytest.mark.parametrize(("direction", "first"), [(IN, UNREAD), (OUT, QUEUED)])
+def test_there_is_no_way_back_to_any_state(direction: str, first: str) -> None:
+    ways, ended = [[first]], 0
+    while ways:
+        way = ways.pop()
+        following = FROM[direction][way[-1]]
+        assert not set(following) & set(way), way
+        ways += [[*way, state] for state in following]
+        ended += not following
+    assert ended >= 3
 
 
 def test_the_columns_of_the_document() -> None:

@@ -223,6 +223,18 @@ def test_a_peer_reports_of_its_own_letters_only() -> None:
     assert delivery.acked_by_v1(db, "mia", "a", 5) == []
 
 
+def test_what_moves_while_its_receipt_is_under_way_is_still_owed() -> None:
+    db = empty()
+    boxes.accept(db, [envelope("a")], LEO, LIMITS, 1)
+    boxes.take(db, WANTED, 2)
+    under_way = delivery.owed(db, "leo", 5)
+    boxes.mark(db, "a", IN, ACKED, 3)
+    delivery.told(db, under_way)
+    assert [m.state for m in delivery.owed(db, "leo", 5)] == [ACKED]
+    delivery.told(db, delivery.owed(db, "leo", 5))
+    assert delivery.owed(db, "leo", 5) == []
+
+
 def test_the_ack_of_an_existing_node_reads_the_older_ones() -> None:
     db = empty()
     for identifier in ("a", "b", "c"):
