@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loopsy.cli import arguments, launch, logs, render
 from loopsy.client.local import LocalDaemon
@@ -17,6 +17,9 @@ from loopsy.errors import LoopsyError
 from loopsy.store import configfile, pidfile
 from loopsy.store.layout import Layout
 from loopsy.wire import urls
+
+if TYPE_CHECKING:
+    from loopsy.agents.registration import Standing
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 MARKS = {PASS: "✓", WARN: "!", FAIL: "✗"}
@@ -49,7 +52,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
     """The parser of ``doctor``."""
     arguments.describe(
         parser,
-        "Check the configuration, permissions, daemon, port, database, audit log, peers and disk.\n"
+        "Check the configuration, permissions, daemon, port, database, audit log, peers, AI agents and disk.\n"
         "Exit status 1 if anything failed.",
         "loopsy doctor\nloopsy doctor --fix        # closes files that others may read",
         run,
@@ -232,6 +235,30 @@ def _peer(peer: dict[str, Any]) -> Check:
     return Check(name, PASS, f"online at {where}, its certificate pinned")
 
 
+def _mcp(patient: Patient) -> Iterator[Check]:
+    from loopsy.agents import registrars, registration
+
+    command = registrars.server_command(str(patient.layout.root))
+    found = registration.installed(registration.chosen())
+    for standing in registration.each(lambda registrar: registration.standing(registrar, command), found):
+        yield _agent(standing)
+
+
+def _agent(standing: Standing) -> Check:
+    name, renew = f"mcp {standing.agent}", "loopsy mcp add"
+    if standing.state == "not registered":
+        return Check(name, WARN, "it is here, but does not know of loopsy", f"tell it with: {renew}")
+    if standing.state == "unknown":
+        return Check(
+            name, WARN, f"it does not say whether it knows of loopsy: {standing.error}", "try: loopsy mcp status"
+        )
+    if not standing.connects:
+        return Check(name, FAIL, f"registered, but does not connect: {standing.error}", f"renew it with: {renew}")
+    if not standing.current:
+        return Check(name, WARN, f"it starts another one than this: {standing.command}", f"renew it with: {renew}")
+    return Check(name, PASS, f"connects, {render.count(standing.tools or 0, 'tool')}")
+
+
 def _disk(patient: Patient) -> Iterator[Check]:
     free = shutil.disk_usage(os.fspath(patient.layout.root)).free
     if free < LOW_DISK:
@@ -241,5 +268,5 @@ def _disk(patient: Patient) -> Iterator[Check]:
 
 
 CHECKS: tuple[Callable[[Patient], Iterator[Check]], ...] = (
-    _permissions, _daemon, _port, _tls, _database, _audit_log, _peers, _disk,
+    _permissions, _daemon, _port, _tls, _database, _audit_log, _peers, _mcp, _disk,
 )  # fmt: skip

@@ -140,3 +140,40 @@ def test_init_leaves_them_alone_if_told_so(home: Path, fake: Fake, capsys: Capsy
 
 def test_init_without_agents_says_so(home: Path, capsys: Capsys) -> None:
     assert "loopsy mcp add" in says(capsys, home, "init", "--hostname", "leo")[1]
+
+
+# -- doctor -----------------------------------------------------------------------------------------------------------
+def checks(capsys: Capsys, home: Path) -> dict[str, tuple[str, str]]:
+    _, text = says(capsys, home, "doctor", "--json")
+    return {c["name"]: (c["level"], c["text"]) for c in json.loads(text)["checks"] if c["name"].startswith("mcp")}
+
+
+@pytest.mark.usefixtures("_our_server")
+def test_doctor_tells_of_each_agent_that_is_there(home: Path, fake: Fake, capsys: Capsys) -> None:
+    says(capsys, home, "init", "--no-mcp")
+    assert checks(capsys, home) == {}
+    for name in REGISTRARS:
+        fake(name)
+    says(capsys, home, "mcp", "add", "--agent", "claude")
+    (home / "gemini.registered").write_text("/old/loopsy\nmcp\nserve")
+    found = checks(capsys, home)
+    assert found["mcp claude"] == ("pass", "connects, 2 tools")
+    assert found["mcp codex"] == ("warn", "it is here, but does not know of loopsy")
+    assert found["mcp gemini"][0] == "fail"
+    assert "/old/loopsy can't be started" in found["mcp gemini"][1]
+
+
+@pytest.mark.usefixtures("_our_server")
+def test_doctor_warns_of_another_server(home: Path, fake: Fake, capsys: Capsys, tmp_path: Path) -> None:
+    says(capsys, home, "init", "--no-mcp")
+    fake("codex")
+    (home / "codex.registered").write_text(server_script(tmp_path / "other")[0])
+    level, text = checks(capsys, home)["mcp codex"]
+    assert (level, str(tmp_path / "other") in text) == ("warn", True)
+
+
+def test_doctor_warns_of_an_agent_that_cannot_say(home: Path, fake: Fake, capsys: Capsys) -> None:
+    says(capsys, home, "init", "--no-mcp")
+    fake("codex", fails=("get",))
+    level, text = checks(capsys, home)["mcp codex"]
+    assert (level, "the disk is full" in text) == ("warn", True)

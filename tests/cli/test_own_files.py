@@ -32,8 +32,8 @@ def loopsy(directory: Path, *words: str) -> int:
 
 
 @pytest.fixture
-def made(tmp_path: Path, capsys: Capsys) -> Path:
-    """A data directory as init makes it."""
+def made(tmp_path: Path, capsys: Capsys, home: Path) -> Path:
+    """A data directory as init makes it, for a user who has no agents."""
     directory, where = tmp_path / "d", ("--host", "127.0.0.1", "--port", str(free_port()))
     assert loopsy(directory, "init", "--no-mcp", "--hostname", "leo", *where) == 0
     capsys.readouterr()
