@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -93,8 +94,6 @@ class FakeDaemon:
         pieces = [frames.encode(frames.OUT, out[at : at + 65536]) for at in range(0, len(out), 65536)]
         pieces += [frames.encode(frames.ERR, err)] if err else []
         ended = {"exitCode": 0, "killed": False, "duration": 5, **outcome}
-        import json
-
         pieces += [] if hold else [frames.encode(frames.EXIT, json.dumps(ended).encode())]
         return FakeAnswer(self, pieces, frames.CONTENT_TYPE, hold)
 
@@ -125,8 +124,6 @@ def call(daemon: FakeDaemon, name: str, **arguments: Any) -> CallToolResult:
 
 def good(daemon: FakeDaemon, name: str, **arguments: Any) -> dict[str, Any]:
     """One call that works: what it gives, the same as text and structured."""
-    import json
-
     result = call(daemon, name, **arguments)
     assert not result.is_error, result.content
     assert result.structured_content == json.loads(text_of(result))
