@@ -79,6 +79,7 @@ class TaskRun(Receiver):
         self._timers: list[IDelayedCall] = []
         self._snapshot: Deferred[Snapshot | None] | None = None
         self._told_status = ""
+        self._before_the_end = tasks.view(life, 0)
         self._started = time.monotonic()
         log.when_room = self._resume
         log.when_broken = lambda: self.end("storage")
@@ -89,7 +90,9 @@ class TaskRun(Receiver):
         return self.life.plan.task_id
 
     def view(self) -> Task:
-        """As the wire shows it."""
+        """As the wire shows it: over only once its last event is on disk."""
+        if isinstance(self.life.state, Over) and not self.is_over:
+            return self._before_the_end
         return tasks.view(self.life, self.log.committed, self._around.position(self.task_id))
 
     # -- the start --------------------------------------------------------------------------------------------------
@@ -240,11 +243,12 @@ class TaskRun(Receiver):
     def _changed(self) -> None:
         self.life = evolve(self.life, updated_at=now_ms())
         self.log.also(self._row())
+        self._before_the_end = self.view()
         self._around.changed(self)
 
     def _row(self) -> Any:
         """The task as it is now, for its row. What it waits for isn't kept: a restart denies it."""
-        task = evolve(self.view(), pending_approval=None, last_seq=self.log.last_seq, queue_position=None)
+        task = evolve(tasks.view(self.life, self.log.last_seq), pending_approval=None)
         record = codec.dump(task).decode()
         return partial(
             table.update,
