@@ -16,6 +16,7 @@ from werkzeug.routing import RequestRedirect
 
 from loopsy.core import hosts, principals
 from loopsy.core.dashboard import cookie_of
+from loopsy.core.metrics import Tally
 from loopsy.core.principals import LOCAL, NEARBY, PeerPrincipal, Principal
 from loopsy.core.rates import Category, Rates
 from loopsy.errors import InvalidRequest, UnknownRoute, WrongContentType, WrongMethod
@@ -60,11 +61,14 @@ class Edge:
         last_used: MutableMapping[str, int] | None = None,
         first_use: Callable[[str], object] = lambda _: None,
         door: Dashboard | None = None,
+        tally: Tally | None = None,
     ) -> None:
         """``names``: what this machine is called; ``last_used``: when each peer's key was presented, for us to fill;
-        ``first_use``: is told when a peer presents a key that waited for its first use; ``door``: knows cookies."""
+        ``first_use``: is told when a peer presents a key that waited for its first use;
+        ``door``: knows cookies; ``tally``: counts."""
         self.table = table
         self.records = records
+        self.tally = tally or Tally()
         self._settings = settings
         self._rates = Rates()
         self._matches: dict[tuple[bytes, bytes], Match] = {}

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from loopsy.config import ContextLimits
+from loopsy.core.metrics import Tally
 from loopsy.services.daemon import Daemon
 from loopsy.web.audit import AuditArea
 from loopsy.web.context import ContextArea
@@ -20,6 +21,7 @@ from loopsy.web.events import EventsArea
 from loopsy.web.execution import ExecutionArea
 from loopsy.web.gateway import GatewayArea
 from loopsy.web.messages import MessagesArea
+from loopsy.web.metrics import MetricsArea
 from loopsy.web.oneport import OnePort
 from loopsy.web.openapi import OpenApiArea
 from loopsy.web.pairing import PairingArea
@@ -40,13 +42,13 @@ FLUSH_S = 2.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def table(daemon: Daemon) -> Table:
+def table(daemon: Daemon, tally: Tally | None = None) -> Table:
     """Every route of the daemon."""
     areas: list[Area] = [
         TasksArea(daemon),
         StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
         TransferArea(daemon), UploadsArea(daemon), TransfersArea(daemon), TrustArea(daemon), PairingArea(daemon),
-        DashboardArea(daemon), AuditArea(daemon), TerminalsArea(daemon),
+        DashboardArea(daemon), AuditArea(daemon), TerminalsArea(daemon), MetricsArea(daemon, tally or Tally()),
         EventsArea(daemon), MessagesArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
@@ -76,7 +78,9 @@ class Listener(Service):
         self._hosts = [server.host, *(["127.0.0.1"] if server.host not in (*EVERYWHERE, *LOOPBACK) else [])]
         names = own_names(daemon.own.hostname)
         used, first_use = daemon.peers.last_used, daemon.trust.first_use
-        edge = Edge(table(daemon), daemon.settings, daemon.audit, names, used, first_use, daemon.dashboard)
+        tally = Tally()
+        routes, door = table(daemon, tally), daemon.dashboard
+        edge = Edge(routes, daemon.settings, daemon.audit, names, used, first_use, door, tally)
         self._site = Site(reactor, edge, body_limit(daemon.settings.config.context))
         self._execution, self._terminals = daemon.execution, daemon.terminals
         self._tasks = daemon.tasks

@@ -413,4 +413,7 @@ class EdgeRequest(server.Request):
             record["claims"] = hint.decode("latin-1")[:MAX_ID]
         if self._call is not None and self._call.noted:
             record["what"] = self._call.noted
+        rule = None if self._admission is None else self._admission.match.bound.route.rule
+        took = time.monotonic() - self._arrived
+        self.edge.tally.add(record["method"], rule, record["status"], took, self.bytes_in, self.sentLength)
         self.edge.records.record(record)

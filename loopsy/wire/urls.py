@@ -66,6 +66,7 @@ TERMINAL_ATTACH = f"{BASE}/terminals/<terminal_id>/attach"
 
 EVENTS = f"{BASE}/events"
 AUDIT = f"{BASE}/audit"
+METRICS = f"{BASE}/metrics"
 
 DASHBOARD = "/dashboard/"
 DASHBOARD_FILE = "/dashboard/<path:file>"
