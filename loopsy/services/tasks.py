@@ -359,7 +359,10 @@ class Tasks(Service):
         number = None if before is None else self._row(before, caller).number
         over = False if status == "active" else None
         owner = None if isinstance(caller, Local) else caller.name
-        for page in table.pages(self._storage.reader, owner, agent, number, over):
+        return self._found(table.pages(self._storage.reader, owner, agent, number, over), status)
+
+    def _found(self, pages: Iterator[list[Row]], status: str | None) -> Iterator[bytes]:
+        for page in pages:
             for row in page:
                 run = self._runs.get(row.task_id)
                 now = tasks.status_of(run.life.state) if run is not None else row.status
