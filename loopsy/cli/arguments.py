@@ -43,6 +43,19 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": Formatter, **options})
 
+    is_intermixed = False
+    """Options may stand between positional words of which there may be any number."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, which calls it for actions too. Completion looks at each word by itself."""
+        if not self.is_intermixed or "_ARGCOMPLETE" in os.environ:
+            return super().parse_known_args(args, namespace)
+        self.is_intermixed = False  # it comes back here
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.is_intermixed = True
+
     def parse_words(self, words: list[str]) -> argparse.Namespace:
         """The options that the words say.
 

@@ -46,6 +46,16 @@ def version(_: argparse.Namespace) -> int:
     return 0
 
 
+def known_messages(directory: str | None) -> list[str]:
+    """The ids of the last messages of both boxes, or nothing when the daemon can't say."""
+    try:
+        daemon = LocalDaemon(data_dir(directory))
+        pages = [daemon.ask("GET", f"{path}?newest=1", timeout=PROMPT_S) for path in (urls.INBOX, urls.OUTBOX)]
+        return sorted({str(message["id"]) for page in pages for message in page["messages"]})
+    except (LoopsyError, KeyError, TypeError):
+        return []
+
+
 def known_peers(directory: str | None) -> list[str]:
     """The names of the peers, or nothing when the daemon can't say."""
     try:

@@ -68,6 +68,10 @@ class Response:
         """
         return b"".join(self.stream())
 
+    def wait_at_most(self, seconds: float) -> None:
+        """From now on, for each piece."""
+        self._connection.settimeout(seconds)
+
     def close(self) -> None:
         """Close the connection; whatever the daemon was still sending stops."""
         self._connection.close()
