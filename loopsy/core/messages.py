@@ -221,6 +221,10 @@ class Wanted:
     newest: bool = False
 
 
+SHOWN = 200
+"""Characters of a body in the notice of a change: whoever wants it has it, or asks."""
+
+
 # -- making them ------------------------------------------------------------------------------------------------------
 @frozen(kw_only=True)
 class Sender:

@@ -20,7 +20,7 @@ from loopsy.errors import BoxFull, Forbidden, LoopsyError, PeerNotFound, PeerUnr
 from loopsy.services.carrying import Carrier, OldCarrier, OurCarrier, Round
 from loopsy.services.clock import now_ms
 from loopsy.services.context import Context
-from loopsy.services.messages import Messages
+from loopsy.services.messages import BATCH, Messages
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
@@ -252,6 +252,7 @@ class Postman:
             raise PeerNotFound(f"{self._name} has not introduced itself yet")
 
     async def _give_up(self, state: str, reason: str, found: Round) -> None:
-        operation = partial(table.give_up, peer=self._name, state=state, reason=reason, now=now_ms())
-        await self._office.messages.change(operation)
+        operation = partial(table.give_up, peer=self._name, state=state, reason=reason, now=now_ms(), limit=BATCH)
+        while await self._office.messages.change(operation):
+            pass
         await self._office.messages.told(found.receipts)

@@ -54,10 +54,8 @@ from loopsy.wire.status import MessageCounts
 
 SWEEP_S = 60.0
 """At the latest after this the boxes are looked through for what is over (clocks may jump)."""
-SHOWN = 200
-"""Characters of a body in the notice of a change: whoever wants it has it, or asks."""
 BATCH = 1000
-"""Messages that one sweep ends: a transaction of some ms."""
+"""Messages that are brought to their end at once: some tens of ms, in which nothing else is written."""
 
 
 class Messages(Service):
@@ -300,9 +298,11 @@ class Messages(Service):
         self._call_courier(principal.name, has_room=bool(changed))
         return Deliveries(results=tuple(results))
 
-    async def change(self, operation: Callable[[Any], list[Message]]) -> None:
-        """Write, and tell what changed: for the postmen."""
-        self._tell(await self._storage.write(operation))
+    async def change(self, operation: Callable[[Any], list[Message]]) -> int:
+        """Write, and tell what changed: how many that were."""
+        changed: list[Message] = await self._storage.write(operation)
+        self._tell(changed)
+        return len(changed)
 
     async def told(self, messages: Sequence[Message]) -> None:
         """The peer knows these states; on disk when this returns."""
@@ -325,8 +325,8 @@ class Messages(Service):
         self._after(changed)
 
     def _publish(self, kind: str, message: Message) -> None:
-        if kind == "message.changed" and len(message.body) > SHOWN:
-            message = evolve(message, body=message.body[:SHOWN] + "…")
+        if kind == "message.changed" and len(message.body) > rules.SHOWN:
+            message = evolve(message, body=message.body[: rules.SHOWN] + "…")
         self._events.publish(kind, message)
 
     def _call_courier(self, name: str, *, has_room: bool = False) -> None:
@@ -361,7 +361,8 @@ class Messages(Service):
     async def _end_what_is_over(self) -> None:
         due = now_ms() + round(SWEEP_S * 1000)
         try:
-            await self.change(partial(boxes.expire, now=now_ms(), limit=BATCH))
+            while await self.change(partial(boxes.expire, now=now_ms(), limit=BATCH)):
+                pass
             if time.monotonic() - self._purged >= SWEEP_S:
                 self._purged = time.monotonic()
                 await self._storage.write(partial(boxes.purge, limits=self._settings.config.messages, now=now_ms()))

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from loopsy.core.principals import LOCAL
-from loopsy.store.messages import as_found, find, move, of_peer, select
+from loopsy.store.messages import HEADS, find, fitting, heads, move, of_peer, select
 from loopsy.wire.messages import ACKED, KNOWN, OUT, READ, UNKNOWN, Delivery, Message, Receipt
 
 
@@ -21,20 +21,21 @@ def waiting_peers(db: sqlite3.Connection) -> list[str]:
 
 def queued(db: sqlite3.Connection, peer: str, now: int, limit: int) -> list[Message]:
     """The oldest that wait for a peer and are not due."""
-    rest = "WHERE state = 'queued' AND peer = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY seq LIMIT ?"
-    return select(db, rest, (peer, now, limit))
+    rest = "WHERE state = 'queued' AND peer = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY seq"
+    return [found.message for found in fitting(select(db, rest, (peer, now)), limit)[0]]
 
 
 def owed(db: sqlite3.Connection, peer: str, limit: int) -> list[Message]:
     """Messages of a peer of whose state it has not heard."""
-    return select(db, "WHERE owed = 1 AND peer = ? ORDER BY seq LIMIT ?", (peer, limit))
+    found = heads(db, "WHERE owed = 1 AND peer = ? ORDER BY seq LIMIT ?", (peer, limit))
+    return [one.message for one in found]
 
 
 def settle(db: sqlite3.Connection, results: Sequence[tuple[Message, str, str | None]], now: int) -> list[Message]:
     """What a peer answered to some of our messages, as (message, state, reason): what changed."""
     changed: list[Message] = []
     for message, state, reason in results:
-        found = find(db, "WHERE seq = ?", (message.seq,))  # it may have been struck meanwhile
+        found = find(db, "WHERE seq = ?", (message.seq,), HEADS)  # it may have been struck meanwhile
         changed += [] if found is None else move(db, found, state, now, reason)
     return changed
 
@@ -54,7 +55,7 @@ def report(
     results: list[Delivery] = []
     changed: list[Message] = []
     for receipt in receipts:
-        found = of_peer(db, OUT, peer, receipt.id)
+        found = of_peer(db, OUT, peer, receipt.id, HEADS)
         results.append(Delivery(id=receipt.id, result=UNKNOWN if found is None else KNOWN))
         if found is not None:
             changed += move(db, found, receipt.state, now)
@@ -64,13 +65,12 @@ def report(
 def acked_by_v1(db: sqlite3.Connection, peer: str | None, message_id: str, now: int) -> list[Message]:
     """An existing node has read up to this message of ours (``peer`` None: it presented our own key)."""
     of, values = ("", [message_id]) if peer is None else (" AND peer = ?", [message_id, peer])
-    found = find(db, f"WHERE id = ? AND direction = 'out'{of}", values)
+    found = find(db, f"WHERE id = ? AND direction = 'out'{of}", values, HEADS)
     if found is None or found.peer == LOCAL.name:
         return []
     before = "WHERE direction = 'out' AND peer = ? AND state = 'delivered' AND seq < ?"
-    older = select(db, before, (found.peer, found.message.seq))
-    changed = [m for message in older for m in move(db, as_found(db, message), READ, now)]
-    return changed + move(db, found, ACKED, now)
+    older = heads(db, before, (found.peer, found.message.seq))
+    return [m for one in older for m in move(db, one, READ, now)] + move(db, found, ACKED, now)
 
 
 def told(db: sqlite3.Connection, messages: Sequence[Message]) -> None:
@@ -79,7 +79,7 @@ def told(db: sqlite3.Connection, messages: Sequence[Message]) -> None:
     db.executemany("UPDATE messages SET owed = 0 WHERE seq = ? AND state = ?", known)
 
 
-def give_up(db: sqlite3.Connection, peer: str, state: str, reason: str, now: int) -> list[Message]:
-    """Nothing that waits for a peer will be delivered: what changed."""
-    waiting = select(db, "WHERE state = 'queued' AND peer = ?", (peer,))
-    return [m for message in waiting for m in move(db, as_found(db, message), state, now, reason)]
+def give_up(db: sqlite3.Connection, peer: str, state: str, reason: str, now: int, limit: int) -> list[Message]:
+    """Nothing that waits for a peer will be delivered: what changed, at most ``limit`` at once."""
+    waiting = heads(db, "WHERE state = 'queued' AND peer = ? ORDER BY seq LIMIT ?", (peer, limit))
+    return [message for found in waiting for message in move(db, found, state, now, reason)]

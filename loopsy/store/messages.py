@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import evolve, frozen
@@ -34,6 +34,8 @@ COLUMNS = (
     "seq, direction, peer, id, from_, from_node_id, to_, type, body, ts, state, state_at, thread, origin, depth,"
     " received_at, in_reply_to, claimed_from, expires_at, reason, attempts"
 )
+HEADS = COLUMNS.replace("body", f"substr(body, 1, {rules.SHOWN + 1})")
+"""For many at once, of which only what they have become is told."""
 PAGE_BYTES = 1024 * 1024
 """Of bodies in one page, so that no answer holds the daemon up."""
 
@@ -49,11 +51,6 @@ def _message(row: tuple[Any, ...]) -> Message:
     )  # fmt: skip
 
 
-def select(db: sqlite3.Connection, rest: str, values: Iterable[Any] = ()) -> list[Message]:
-    """The messages that ``rest`` (constant SQL after FROM) finds."""
-    return [_message(row) for row in db.execute(f"SELECT {COLUMNS} FROM messages {rest}", tuple(values))]  # noqa: S608
-
-
 @frozen(kw_only=True)
 class Found:
     """A message and what only the table knows of it."""
@@ -65,17 +62,29 @@ class Found:
     is_hidden: bool
 
 
-def find(db: sqlite3.Connection, rest: str, values: Iterable[Any]) -> Found | None:
+def select(db: sqlite3.Connection, rest: str, values: Iterable[Any] = (), columns: str = COLUMNS) -> Iterator[Found]:
+    """The messages that ``rest`` (constant SQL after FROM) finds, one by one: what nobody asks for stays on disk."""
+    rows = db.execute(f"SELECT {columns}, v1, hidden FROM messages {rest}", tuple(values))  # noqa: S608 - constants
+    try:
+        for row in rows:
+            yield Found(message=_message(row[:-2]), peer=row[2], is_v1=bool(row[-2]), is_hidden=bool(row[-1]))
+    finally:
+        rows.close()
+
+
+def heads(db: sqlite3.Connection, rest: str, values: Iterable[Any] = ()) -> list[Found]:
+    """The same at once, with no more of the bodies than a notice shows."""
+    return list(select(db, rest, values, HEADS))
+
+
+def find(db: sqlite3.Connection, rest: str, values: Iterable[Any], columns: str = COLUMNS) -> Found | None:
     """The first message that ``rest`` finds."""
-    row = db.execute(f"SELECT {COLUMNS}, v1, hidden FROM messages {rest} LIMIT 1", tuple(values)).fetchone()  # noqa: S608
-    if row is None:
-        return None
-    return Found(message=_message(row[:-2]), peer=row[2], is_v1=bool(row[-2]), is_hidden=bool(row[-1]))
+    return next(iter(list(select(db, f"{rest} LIMIT 1", values, columns))), None)
 
 
-def of_peer(db: sqlite3.Connection, direction: str, peer: str, message_id: str) -> Found | None:
+def of_peer(db: sqlite3.Connection, direction: str, peer: str, message_id: str, columns: str = COLUMNS) -> Found | None:
     """The message with an id in the traffic with one peer."""
-    return find(db, "WHERE direction = ? AND peer = ? AND id = ?", (direction, peer, message_id))
+    return find(db, "WHERE direction = ? AND peer = ? AND id = ?", (direction, peer, message_id), columns)
 
 
 def by_id(db: sqlite3.Connection, message_id: str, box: str | None = None) -> Found:
@@ -101,6 +110,11 @@ def answered(db: sqlite3.Connection, message_id: str | None, peer: str) -> Messa
 # -- reading ----------------------------------------------------------------------------------------------------------
 def page(db: sqlite3.Connection, wanted: Wanted, now: int | None = None) -> tuple[list[Message], int | None]:
     """Some messages, and where the following page begins (None: there is none). With ``now`` (ms) none that is due."""
+    found, has_more = _page(db, wanted, now)
+    return [one.message for one in found], found[-1].message.seq if has_more else None
+
+
+def _page(db: sqlite3.Connection, wanted: Wanted, now: int | None) -> tuple[list[Found], bool]:
     clauses, values = ["direction = ?", "hidden = 0"], [wanted.direction, *wanted.states]
     if wanted.states == (UNREAD,):
         clauses, values = ["state = 'unread'", "hidden = 0"], []  # the words of the index
@@ -117,28 +131,25 @@ def page(db: sqlite3.Connection, wanted: Wanted, now: int | None = None) -> tupl
             clauses.append(clause)
             values.append(value)
     order = "DESC" if wanted.newest else "ASC"
-    rest = f"WHERE {' AND '.join(clauses)} ORDER BY seq {order} LIMIT {wanted.limit + 1}"
-    found = select(db, rest, values)
-    kept = fitting(found[: wanted.limit])
-    return kept, kept[-1].seq if len(kept) < len(found) else None
+    return fitting(select(db, f"WHERE {' AND '.join(clauses)} ORDER BY seq {order}", values), wanted.limit)
 
 
-def fitting(messages: Sequence[Message]) -> list[Message]:
-    """As many of the first as one answer may hold, and one at least."""
-    kept: list[Message] = []
+def fitting(found: Iterator[Found], limit: int, most: int = PAGE_BYTES) -> tuple[list[Found], bool]:
+    """As many of the first as one answer may hold, one at least; and whether there are more."""
+    kept: list[Found] = []
     size = 0
-    for message in messages:
-        size += len(message.body.encode())
-        if kept and size > PAGE_BYTES:
-            break
-        kept.append(message)
-    return kept
+    for one in found:
+        size += len(one.message.body.encode())
+        if len(kept) == limit or (kept and size > most):
+            return kept, True
+        kept.append(one)
+    return kept, False
 
 
 def thread(db: sqlite3.Connection, identifier: str, limit: int) -> list[Message]:
     """The last messages of a thread, oldest first."""
-    last = select(db, "WHERE thread = ? AND hidden = 0 ORDER BY seq DESC LIMIT ?", (identifier, limit))
-    return fitting(last)[::-1]
+    last = select(db, "WHERE thread = ? AND hidden = 0 ORDER BY seq DESC", (identifier,))
+    return [found.message for found in fitting(last, limit)[0]][::-1]
 
 
 def count(db: sqlite3.Connection, state: str, peer: str | None = None) -> int:
@@ -272,18 +283,11 @@ def take(db: sqlite3.Connection, wanted: Wanted, now: int) -> tuple[list[Message
     """The oldest unread ones, which are read from now on; and all that changed."""
     taken: list[Message] = []
     changed: list[Message] = []
-    for message in page(db, wanted, now)[0]:
-        moved = move(db, as_found(db, message), READ, now)
+    for found in _page(db, wanted, now)[0]:
+        moved = move(db, found, READ, now)
         taken.append(moved[0])
         changed += moved
     return taken, changed
-
-
-def as_found(db: sqlite3.Connection, message: Message) -> Found:
-    """A message that is there, as the table knows it."""
-    found = find(db, "WHERE seq = ?", (message.seq,))
-    assert found is not None  # in the same transaction
-    return found
 
 
 def mark(db: sqlite3.Connection, message_id: str, box: str | None, state: str, now: int) -> tuple[Found, list[Message]]:
@@ -297,13 +301,13 @@ def mark(db: sqlite3.Connection, message_id: str, box: str | None, state: str, n
 
 def expire(db: sqlite3.Connection, now: int, limit: int = 1000) -> list[Message]:
     """Bring what is due to its end, at most ``limit`` at once: what changed."""
-    due = select(
+    due = heads(
         db,
         "WHERE state IN ('queued', 'unread') AND expires_at IS NOT NULL AND expires_at <= ?"
         " ORDER BY expires_at LIMIT ?",
         (now, limit),
     )
-    return [m for message in due for m in move(db, as_found(db, message), EXPIRED, now, "its deadline passed")]
+    return [message for found in due for message in move(db, found, EXPIRED, now, "its deadline passed")]
 
 
 # -- forgetting -------------------------------------------------------------------------------------------------------

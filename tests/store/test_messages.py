@@ -68,7 +68,7 @@ def envelope(identifier: str, **changes: Any) -> Envelope:
 
 def states(db: sqlite3.Connection, direction: str) -> dict[str, str]:
     """By id."""
-    return {m.id: m.state for m in boxes.select(db, "WHERE direction = ?", (direction,))}
+    return {found.message.id: found.message.state for found in boxes.select(db, "WHERE direction = ?", (direction,))}
 
 
 STEPS = st.lists(
@@ -249,7 +249,7 @@ def test_giving_up_leaves_what_has_arrived() -> None:
     boxes.queue(db, [draft("a"), draft("b")], LIMITS)
     first = delivery.queued(db, "kai", 0, 1)
     delivery.settle(db, [(first[0], DELIVERED, None)], 2)
-    changed = delivery.give_up(db, "kai", UNDELIVERABLE, "gone", 3)
+    changed = delivery.give_up(db, "kai", UNDELIVERABLE, "gone", 3, 100)
     assert [(m.id, m.reason) for m in changed] == [("b", "gone")]
     assert states(db, OUT) == {"a": DELIVERED, "b": UNDELIVERABLE}
 
@@ -310,6 +310,19 @@ def test_pages_follow_one_another_and_stay_small() -> None:
     assert [m.id for m in newest] == ["m24", "m23", "m22"]
     older, _ = boxes.page(db, Wanted(direction=IN, limit=1, newest=True, after=following))
     assert older[0].id == "m21"
+
+
+def test_a_postman_takes_no_more_than_a_delivery_holds() -> None:
+    db, limits = empty(), Messages(max_body_bytes=128 * 1024)
+    for number in range(30):
+        boxes.queue(db, [draft(f"m{number:02}", body="x" * 100_000)], limits)
+    letters = delivery.queued(db, "kai", 0, 100)
+    assert [m.id for m in letters] == [f"m{n:02}" for n in range(10)]
+    assert letters[0].body == "x" * 100_000
+    changed = delivery.give_up(db, "kai", UNDELIVERABLE, "gone", 3, 100)
+    assert len(changed) == 30
+    assert {len(m.body) for m in changed} == {rules.SHOWN + 1}
+    assert len(boxes.by_id(db, "m00").message.body) == 100_000
 
 
 def test_the_lists_use_the_indexes() -> None:
