@@ -12,12 +12,16 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from loopsy.testing.nodes import Node
 
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
+
+PATIENCE_S = 30.0
 
 
 def say(text: str) -> None:
@@ -127,10 +131,46 @@ def demonstrate(leo: Node, kai: Node) -> None:
     show(leo, "context set --peer kai greeting 'hello from leo'")
     show(kai, "context get greeting")
     print()
+    message(leo, kai)
     say("What each machine wrote down about it (hash-chained):")
     show(leo, "logs -n 4")
     show(kai, "logs -n 6")
     show(kai, "logs --verify")
+
+
+def message(leo: Node, kai: Node) -> None:
+    """One that waits while kai is away, its ack, and an answer."""
+    say("A message to kai, whose daemon is stopped just now; it waits on leo's disk:")
+    kai.stop()
+    show(leo, "message send kai 'the new build is there: please test it'")
+    show(leo, "message outbox")
+    say("kai is back. The message is there; it is read, acknowledged and answered, and leo learns that:")
+    kai.start()
+    (came,) = arrived(kai)
+    show(kai, "message inbox")
+    show(kai, f"message read {came['id'][-8:]}")
+    show(kai, f"message ack {came['id'][-8:]} --reply 'all 812 tests pass'")
+    arrived(leo)
+    until(lambda: leo.ask("GET", f"/messages/{came['id']}?box=out").body["state"] == "acked")
+    show(leo, "message outbox")
+    show(leo, f"message thread {came['id'][-8:]}")
+
+
+def arrived(node: Node) -> list[Any]:
+    """What is unread there, once there is something."""
+    found: list[Any] = node.ask("GET", "/messages/inbox?state=unread&wait=30").body["messages"]
+    if not found:
+        raise SystemExit(f"no message came to {node.name}")
+    return found
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that takes some ms."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit("it did not come about")
+        time.sleep(0.02)
 
 
 def send_file(leo: Node, kai: Node) -> None:
