@@ -20,6 +20,9 @@ class Run:
     """Absolute path of the CLI."""
     prompt: str
     cwd: str
+    trusted_as: str | None = None
+    """The directory that the user may have told the CLI to trust, where that isn't ``cwd``: a worktree is trusted as
+    the directory from which it was made."""
     environment: Mapping[str, str]
     """The daemon's own; ``environment.cleaned`` makes the child's of it."""
     permission_mode: str = "default"

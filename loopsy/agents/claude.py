@@ -11,6 +11,7 @@ from typing import Any
 from loopsy.agents import diffs, options
 from loopsy.agents.adapter import Asked, Began, Ended, Launch, Run, Step
 from loopsy.agents.session import Draft, LineSession, cut, line_of, texts, whole
+from loopsy.agents.trust import trusted
 from loopsy.wire.tasks import BYPASS, CLAUDE, DONT_ASK, ERROR
 
 KINDS = {
@@ -71,12 +72,18 @@ class ClaudeSession(LineSession):
         mode = run.permission_mode if run.permission_mode in (BYPASS, DONT_ASK) else "default"
         words = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
         words += ["--permission-prompt-tool", "stdio", "--permission-mode", mode]
+        words += [] if self._takes_project() else ["--setting-sources", "user"]
         words += [f"--model={run.model}"] if run.model else []
         words += [f"--max-budget-usd={run.max_budget_usd}"] if run.max_budget_usd else []
         words += [f"--resume={run.resume_session_id}"] if run.resume_session_id else []
         words += ["--allowedTools", *run.allowed_tools] if run.allowed_tools else []
         words += ["--disallowedTools", *run.disallowed_tools] if run.disallowed_tools else []
         return [*words, *run.additional_args]
+
+    def _takes_project(self) -> bool:
+        """Whether the directory's own settings, hooks and servers count (and its CLAUDE.md, which goes with them)."""
+        chosen = any(word.startswith("--setting-sources") for word in self.run.additional_args)
+        return chosen or trusted(self.run.trusted_as or self.run.cwd, self.run.environment)
 
     def interrupt(self) -> Step:
         """Ask it to stop: what waits is withdrawn, and a result comes."""

@@ -25,7 +25,7 @@ TOOL_ITEMS = frozenset(
 SAID = re.compile(r"(warning|configWarning|guardianWarning|deprecationNotice)$")
 QUIET = re.compile(
     r"(thread|account|app|skills|hook|remoteControl|project|fs|rawResponse\w*|fuzzyFileSearch|command|process)/"
-    r"|turn/(started|diff/updated|plan/updated|moderationMetadata)$"
+    r"|turn/(started|completed|diff/updated|plan/updated|moderationMetadata)$"
     r"|item/.*([dD]elta|Added|Updated|progress|terminalInteraction|autoApprovalReview.*)$|mcpServer/|model"
 )
 DENIED = "the user denied this"

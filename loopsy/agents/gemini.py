@@ -33,7 +33,7 @@ NAMES = {"command": "Bash", "edit": "Edit", "network": "WebFetch"}
 STOPPED = {
     "cancelled": "interrupted",
     "max_tokens": "its answer took more tokens than it may",
-    "max_turn_requests": "it took as many turns as it may",
+    "max_turn_requests": "it took as many turns as it may, or went round in a circle",
     "refusal": "the model refuses to go on",
 }
 SHELL = "run_shell_command"
@@ -263,7 +263,8 @@ def _output(update: Mapping[str, Any]) -> str:
 
 
 def _option(given: Any, kind: str) -> str:
-    return next(str(option["optionId"]) for option in given if option["kind"] == kind)
+    found = [option["optionId"] for option in given if option["kind"] == kind]
+    return str(found[0])
 
 
 def _asked(request_id: str, call: Mapping[str, Any]) -> Asked:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from loopsy.agents.adapter import Run
 from loopsy.agents.lines import parsed
-from loopsy.agents.session import Draft, LineSession
+from loopsy.agents.session import UNEXPECTED, Draft, LineSession
 
 METHOD_NOT_FOUND = -32601
 
@@ -63,7 +63,7 @@ class RpcSession(LineSession):
         """Answer its request. One that can't be understood is refused, which the CLIs take for a no."""
         try:
             known = self._request(method, message_id, params, draft)
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except UNEXPECTED:
             draft.notice(f"{self.agent} asked for something that could not be understood; denied ({method})")
             known = False
         if not known:

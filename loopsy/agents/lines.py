@@ -58,11 +58,11 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     """The JSON object of a line; None: it is something else. Its texts can be written as UTF-8."""
     try:
         value = json.loads(line, parse_constant=_refused)
+        if b"\\ud" in line or b"\\uD" in line:
+            value = _writable(value)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
-    return _writable(value) if b"\\ud" in line or b"\\uD" in line else value
+    return value if isinstance(value, dict) else None
 
 
 def text(line: bytes) -> str:

@@ -25,6 +25,8 @@ NOTICES_MAX = 200
 """From standard error: who complains without end is heard to the end of this, and its last lines go into the error."""
 TAIL = 10
 """Lines of standard error that say why there is no result."""
+UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What taking apart a line raises that isn't as it should be."""
 ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
 
 
@@ -145,8 +147,7 @@ class LineSession(ABC):
     # -- what each CLI says -------------------------------------------------------------------------------------------
     @abstractmethod
     def _value(self, value: dict[str, Any], draft: Draft) -> None:
-        """One line of JSON. What it raises of LookupError, TypeError or ValueError says that the line isn't as it
-        should be; whatever it asked is not granted then."""
+        """One line of JSON. It may raise what is UNEXPECTED; whatever the line asked is not granted then."""
 
     @abstractmethod
     def _unfinished(self, why: str) -> Ended:
@@ -166,7 +167,7 @@ class LineSession(ABC):
             return
         try:
             self._value(value, draft)
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except UNEXPECTED:
             self._once(draft, f"{self.agent} wrote something unexpected: {cut(lines.text(line), 2000)}")
 
     def _complaint(self, line: bytes | lines.TooLong, draft: Draft) -> None:

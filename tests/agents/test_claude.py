@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,11 +88,41 @@ def test_its_words() -> None:
     tools = {"allowed_tools": ("Read", "Bash(git *)"), "disallowed_tools": ("WebFetch",)}
     argv = began("claude", **wanted, **tools).session.launch().argv
     assert argv[argv.index("--permission-mode") + 1 :] == (
-        "default", "--model=opus", "--max-budget-usd=1.5", "--resume=s", "--allowedTools", "Read", "Bash(git *)",
-        "--disallowedTools", "WebFetch",
+        "default", "--setting-sources", "user", "--model=opus", "--max-budget-usd=1.5", "--resume=s",
+        "--allowedTools", "Read", "Bash(git *)", "--disallowedTools", "WebFetch",
     )  # fmt: skip
     for mode in ("dontAsk", "bypassPermissions"):
-        assert began("claude", permission_mode=mode).session.launch().argv[-1] == mode
+        assert began("claude", permission_mode=mode).session.launch().argv[-3] == mode
+
+
+@pytest.mark.parametrize(
+    ("record", "directory", "is_trusted"),
+    [
+        ({"WORK": {"hasTrustDialogAccepted": True}}, "WORK", True),
+        ({"WORK": {"hasTrustDialogAccepted": True}}, "WORK/sub", True),
+        ({"WORK": {"hasTrustDialogAccepted": True}}, "WORK/sub/../../other", False),
+        ({"WORK/sub": {"hasTrustDialogAccepted": True}}, "WORK", False),
+        ({"WORK": {"hasTrustDialogAccepted": False}}, "WORK", False),
+        ({"WORK": 7}, "WORK", False),
+        ({}, "WORK", False),
+        (7, "WORK", False),
+    ],
+)
+def test_what_lies_in_a_directory_counts_only_where_the_user_trusts_it(
+    record: Any, directory: str, is_trusted: bool, tmp_path: Path
+) -> None:
+    work = str(tmp_path / "work")
+    (tmp_path / ".claude.json").write_text(json.dumps({"projects": record}).replace("WORK", work))
+    where = {"environment": {"HOME": str(tmp_path)}, "cwd": directory.replace("WORK", work)}
+    assert ("--setting-sources" not in began("claude", **where).session.launch().argv) is is_trusted
+    made_of = {"environment": {"HOME": str(tmp_path)}, "cwd": "/elsewhere", "trusted_as": where["cwd"]}
+    assert ("--setting-sources" not in began("claude", **made_of).session.launch().argv) is is_trusted
+
+
+def test_the_user_may_choose_what_counts() -> None:
+    chosen = ("--setting-sources", "user,project")
+    assert began("claude", additional_args=chosen).session.launch().argv[-2:] == chosen
+    assert began("claude", additional_args=chosen).session.launch().argv.count("--setting-sources") == 1
 
 
 def test_the_budget_is_over() -> None:

@@ -61,6 +61,13 @@ def test_what_is_no_object_is_none(line: bytes) -> None:
     assert parsed(line) is None
 
 
+@pytest.mark.parametrize("depth", [200, 500, 5000])
+def test_what_is_nested_without_end_is_none_or_can_be_written(depth: int) -> None:
+    line = b'{"a":' * depth + rb'"\ud800"' + b"}" * depth
+    value = parsed(line)
+    assert value is None or json.dumps(value, ensure_ascii=False).encode()
+
+
 def test_half_a_surrogate_pair_is_replaced_since_nothing_can_store_it() -> None:
     value = parsed(rb'{"a\ud800": ["x\uDC00y", "\ud83d\ude00"]}')
     assert value == {"a\ufffd": ["x\ufffdy", "😀"]}

@@ -38,6 +38,29 @@ EVENTS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
+OUTPUTS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "claude": lambda text: {
+        "type": "user",
+        "message": {"content": [{"type": "tool_result", "tool_use_id": "i", "content": text}]},
+    },
+    "codex": lambda text: {
+        "method": "item/completed",
+        "params": {"item": {"type": "commandExecution", "id": "i", "command": "x", "aggregatedOutput": text}},
+    },
+    "gemini": lambda text: {
+        "method": "session/update",
+        "params": {
+            "update": {
+                "sessionUpdate": "tool_call_update",
+                "toolCallId": "i",
+                "status": "completed",
+                "content": [{"type": "content", "content": {"type": "text", "text": text}}],
+            }
+        },
+    },
+}
+
+
 def talking(name: str, **more: Any) -> Played:
     """A session that is in the middle of its work."""
     played = began(name, **more)
@@ -97,6 +120,20 @@ def test_a_line_that_is_no_json_is_text(name: str) -> None:
     played = talking(name)
     played.feed(b"Update available!\n", b"[1]\n")
     assert list(shown(played.happenings)) == ["text Update available!", "text [1]"]
+
+
+@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("depth", [300, 900])
+def test_content_that_is_nested_without_end(name: str, depth: int) -> None:
+    played = talking(name)
+    nested = b'["text", ' * depth + b"1" + b"]" * depth
+    for make in (EVENTS[name], OUTPUTS[name]):
+        line = json.dumps(make("DEEP"))  # type: ignore[arg-type]
+        played.feed(
+            line.replace('"tick DEEP"', "DEEP").replace('"DEEP"', "DEEP").encode().replace(b"DEEP", nested) + b"\n"
+        )
+    played.take(played.session.ended(0))
+    assert played.ended.is_error
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -205,29 +242,6 @@ def test_a_long_output_loses_its_middle(text: str, size: int) -> None:
     else:
         assert len(kept.encode()) <= size
         assert "bytes left out" in kept
-
-
-OUTPUTS: dict[str, Callable[[str], dict[str, Any]]] = {
-    "claude": lambda text: {
-        "type": "user",
-        "message": {"content": [{"type": "tool_result", "tool_use_id": "i", "content": text}]},
-    },
-    "codex": lambda text: {
-        "method": "item/completed",
-        "params": {"item": {"type": "commandExecution", "id": "i", "command": "x", "aggregatedOutput": text}},
-    },
-    "gemini": lambda text: {
-        "method": "session/update",
-        "params": {
-            "update": {
-                "sessionUpdate": "tool_call_update",
-                "toolCallId": "i",
-                "status": "completed",
-                "content": [{"type": "content", "content": {"type": "text", "text": text}}],
-            }
-        },
-    },
-}
 
 
 @pytest.mark.parametrize("name", AGENTS)
