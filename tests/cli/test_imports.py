@@ -35,9 +35,23 @@ EVENTS = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: " + j
 LISTED = {"name": "f", "path": "/f", "type": "file", "size": 1, "modified": 1, "mode": 0o644}
 
 
+MESSAGE = {
+    "id": "1-leo-abc", "direction": "in", "seq": 1, "from": "kai", "fromNodeId": "n", "to": "leo", "type": "chat",
+    "body": "hello", "ts": 1, "receivedAt": 1, "state": "unread", "stateAt": 1, "thread": "1-leo-abc",
+    "origin": "person", "depth": 0, "trust": "from peer kai, not from your user",
+}  # fmt: skip
+PAGE = {"messages": [MESSAGE], "unread": 1}
+HOOKED = b'{"hook_event_name": "Stop", "stop_hook_active": false}'
+
+
 def modules_of(directory: Path, *words: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *words], capture_output=True, env=environment(directory), timeout=30, check=True
+        [sys.executable, "-c", SCRIPT, *words],
+        input=HOOKED,
+        capture_output=True,
+        env=environment(directory),
+        timeout=30,
+        check=True,
     )
     status, modules = json.loads(done.stdout.splitlines()[-1])
     assert status == 0, done.stderr
@@ -54,6 +68,10 @@ def modules_of(directory: Path, *words: str) -> list[str]:
         (("pull", "kai", "f", "/tmp/f"), [answer(202, TRANSFER), EVENTS]),
         (("ls", "-l", "kai"), [answer(200, {"files": [LISTED]})]),
         (("transfers", "list"), [answer(200, {"transfers": [TRANSFER]})]),
+        (("message", "send", "kai", "hello"), [answer(201, PAGE)]),
+        (("message", "inbox"), [answer(200, PAGE)]),
+        (("message", "read", "1-leo-abc"), [answer(200, MESSAGE)]),
+        (("message", "hook", "claude"), [answer(200, PAGE)]),
     ],
 )
 def test_quick_commands_import_little(tmp_path: Path, words: tuple[str, ...], said: list[bytes]) -> None:
