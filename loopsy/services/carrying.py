@@ -8,6 +8,7 @@ from functools import partial
 from typing import ClassVar
 
 from attrs import frozen
+from twisted.logger import Logger
 
 from loopsy.client.peer import PeerClient, Target
 from loopsy.core import messages as rules
@@ -34,6 +35,8 @@ from loopsy.wire.messages import (
 )
 from loopsy.wire.peers import NodeIdentity
 
+BAD, TOO_LARGE = 400, 413
+
 
 @frozen(kw_only=True)
 class Round:
@@ -53,6 +56,7 @@ class Round:
 class Carrier:
     """The way to one peer."""
 
+    log: ClassVar[Logger] = Logger()
     capability: ClassVar[str]
     """What a peer must be able to do for it."""
 
@@ -87,13 +91,24 @@ class OurCarrier(Carrier):
 
     async def _report(self, letters: Sequence[Message]) -> None:
         receipts = Receipts(receipts=tuple(Receipt(id=m.id, state=m.state, at=m.state_at) for m in letters))
-        await self.client.ask(self.target, b"POST", urls.RECEIPTS, Deliveries, receipts)
+        try:
+            await self.client.ask(self.target, b"POST", urls.RECEIPTS, Deliveries, receipts)
+        except InvalidRequest as error:
+            if error.status != BAD:
+                raise
+            self.log.warn("{peer} does not understand our receipts: {error}", peer=self.name, error=error)
         await self.messages.told(letters)
 
     async def _deliver(self, letters: Sequence[Message]) -> None:
         batch = fitting(letters, now_ms())
         asked = Deliver(envelopes=tuple(batch))
-        answer = await self.client.ask(self.target, b"POST", urls.DELIVER, Deliveries, asked)
+        try:
+            answer = await self.client.ask(self.target, b"POST", urls.DELIVER, Deliveries, asked)
+        except InvalidRequest as error:
+            if error.status not in (BAD, TOO_LARGE):
+                raise
+            await self._without_the_bad_one(letters, len(batch), error)
+            return
         results = {result.id: result for result in answer.results}
         settled: list[tuple[Message, str, str | None]] = []
         for letter, _ in zip(letters, batch, strict=False):
@@ -105,6 +120,14 @@ class OurCarrier(Carrier):
         await self.messages.change(partial(table.settle, results=settled, now=now_ms()))
         if len(settled) < len(batch):
             raise BoxFull(f"the inbox of {self.name} is full")
+
+    async def _without_the_bad_one(self, letters: Sequence[Message], many: int, error: InvalidRequest) -> None:
+        """The peer can't read a delivery at all: its first letter goes alone, so that a bad one holds up no other."""
+        if many > 1:
+            await self._deliver(letters[:1])
+        else:
+            settled = [(letters[0], REFUSED, error.message)]
+            await self.messages.change(partial(table.settle, results=settled, now=now_ms()))
 
 
 def fitting(letters: Sequence[Message], now: int) -> list[Envelope]:

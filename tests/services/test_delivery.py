@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from loopsy.config import Auth, Config, Discovery, ManualPeer
 from loopsy.core.principals import PeerPrincipal
-from loopsy.errors import Forbidden, LoopsyError, PeerUnreachable, RateLimited, UnknownRoute
+from loopsy.errors import Forbidden, InvalidRequest, LoopsyError, PeerUnreachable, RateLimited, UnknownRoute
 from loopsy.services.context import Context
 from loopsy.services.delivery import Delivery
 from loopsy.services.events import Events
@@ -45,6 +45,7 @@ class Scripted:
     delivered: list[list[str]] = field(factory=list)
     fault: LoopsyError | None = None
     identity: NodeIdentity = KAI
+    receipts: list[tuple[str, str]] = field(factory=list)
     knows_us: bool = True
     held: Deferred[None] | None = None
     results: Callable[[str], str] = lambda _: "delivered"
@@ -66,8 +67,12 @@ class Scripted:
             self.at_once -= 1
         if path == urls.IDENTITY:
             return self.identity
+        if path == urls.RECEIPTS:
+            self.receipts += [(receipt.id, receipt.state) for receipt in value.receipts]
         if path == urls.DELIVER:
             ids = [envelope.id for envelope in value.envelopes]
+            if "poison" in ids:
+                raise InvalidRequest("can't read that")
             self.delivered.append(ids)
             return Deliveries(results=tuple(Result(id=i, result=self.results(i)) for i in ids))
         return Deliveries(results=())
@@ -225,6 +230,34 @@ async def test_later_keeps_what_comes_behind_it_waiting(rig: Rig) -> None:
     receipts = Receipts(receipts=(Receipt(id="m0", state="read", at=1),))
     await rig.messages.report(receipts, PeerPrincipal(name="kai"))
     await until(lambda: rig.state("m3") == "delivered")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_letter_that_the_peer_can_t_read_holds_up_no_other(rig: Rig) -> None:
+    rig.kai.fault = PeerUnreachable("not yet")
+    for identifier in ("m0", "poison", "m2", "m3"):
+        await rig.send(id=identifier)
+    await rig.settled()
+    rig.kai.fault = None
+    back(rig)
+    await until(lambda: rig.state("m3") == "delivered")
+    assert [rig.state(i) for i in ("m0", "poison", "m2")] == ["delivered", "refused", "delivered"]
+    assert rig.messages.get("poison", "out").reason == "can't read that"
+    assert [i for batch in rig.kai.delivered for i in batch] == ["m0", "m2", "m3"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_receipts_go_out_though_the_peer_has_not_introduced_itself_yet(rig: Rig) -> None:
+    await rig.peers.remove("kai")
+    kai = PeerPrincipal(name="kai")
+    envelope = {"id": "e", "type": "chat", "body": "b", "ts": 1, "thread": "e"}
+    await rig.messages.accept([envelope], kai)
+    await rig.messages.mark("e", None, "read")
+    await until(lambda: bool(waits(rig)))
+    back(rig)
+    await until(lambda: rig.kai.receipts == [("e", "read")])
+    await rig.messages.mark("e", None, "acked")
+    await until(lambda: rig.kai.receipts == [("e", "read"), ("e", "acked")])
 
 
 @pytest_twisted.ensureDeferred
