@@ -123,6 +123,9 @@ TEXT = text()
 KEY = text("a key of 16 to 256 printable characters without spaces", KEY_SHAPE)
 
 
+BACKEND = text("sqlite, or redis://…, rediss://… or unix://…", re.compile(r"sqlite|(?:rediss?|unix)://\S+"))
+
+
 def choice(*words: str) -> Rule:
     """One of some words."""
 
@@ -262,7 +265,11 @@ class RateLimits:
 
 @frozen(kw_only=True)
 class ContextLimits:
-    """How much the context store takes."""
+    """Where the context is kept, and how much it takes."""
+
+    backend: str = setting("sqlite", BACKEND, restart=True, secret=True)
+    """``sqlite``: in this machine's database. An address of Redis or Valkey: shared by all machines that name it; a
+    password may stand in it."""
 
     max_entries: int = setting(1000, number(1, 10**6))
     max_value_bytes: int = setting(MIB, number(1, 64 * MIB, "bytes"))

@@ -236,6 +236,12 @@ class ValueTooLarge(LoopsyError):
     code, status = 5002, 413
 
 
+class ContextUnreachable(LoopsyError):
+    """The shared context does not answer."""
+
+    code, status = 5004, 503
+
+
 class TooManyEntries(LoopsyError):
     """The context holds as many entries as it may."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
 from loopsy.core.principals import Scope, Scoped
 from loopsy.core.rates import Category
+from loopsy.services.context_stores import Shared
 from loopsy.services.daemon import Daemon
 from loopsy.web.routes import ANSWERED, Answered, Call, Routes
-from loopsy.web.streams import Pulled
+from loopsy.web.streams import Fed, Pulled
 from loopsy.wire import codec, urls
 from loopsy.wire.context import Entry, EntryDeleted, EntryList, PutEntry
 
@@ -32,7 +36,7 @@ class ContextArea:
         return await self.daemon.context.put(key, call.body, node_id, call.principal)
 
     @routes.declare("GET", urls.CONTEXT_ENTRY, access=ACCESS, rate=Category.CONTEXT, answers=Entry)
-    def get(self, call: Call[None], key: str) -> Entry:
+    def get(self, call: Call[None], key: str) -> Entry | Deferred[Entry]:
         """Get a value."""
         call.note(key=key)
         return self.daemon.context.get(key)
@@ -45,11 +49,21 @@ class ContextArea:
         return EntryDeleted(success=True, key=key)
 
     @routes.declare("GET", urls.CONTEXT, access=ACCESS, rate=Category.CONTEXT, answers=EntryList)
-    def list(self, call: Call[None]) -> Answered:
+    def list(self, call: Call[None]) -> Answered | Deferred[Answered]:
         """All entries, or those whose keys start with ``?prefix=``."""
-        prefix = call.query("prefix") or ""
+        context = self.daemon.context
+        pieces = listing(context.pages(call.query("prefix") or ""))
+        if isinstance(context.store, Shared):
+            return Deferred.fromCoroutine(self._fed(call, pieces, context.store.in_thread))
         call.request.begin(200, b"application/json")
-        Pulled(call.request, listing(self.daemon.context.pages(prefix)))
+        Pulled(call.request, pieces)
+        return ANSWERED
+
+    async def _fed(self, call: Call[None], pieces: Iterator[bytes], in_thread: Callable[..., Any]) -> Answered:
+        """The same from a store that must be waited for; that it doesn't answer is told before the head is sent."""
+        first = await in_thread(next, pieces)
+        call.request.begin(200, b"application/json")
+        Fed(call.request, chain((first,), pieces), in_thread)
         return ANSWERED
 
 
