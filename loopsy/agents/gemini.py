@@ -184,6 +184,12 @@ class GeminiSession(RpcSession):
         self._ask(draft, asked, partial(self._decide, message_id, str(call["toolCallId"]), allow))
         return True
 
+    def _deny(self, draft: Draft, method: str, message_id: int | str) -> None:
+        if method == "session/request_permission":  # the model is told of an error as "[object Object]"
+            self._reply(draft, message_id, REJECTED)
+        else:
+            super()._deny(draft, method, message_id)
+
     def _decide(
         self, message_id: int | str, tool_id: str, allow: str, draft: Draft, approved: bool, message: str | None
     ) -> None:
@@ -275,7 +281,7 @@ def _asked(request_id: str, call: Mapping[str, Any]) -> Asked:
     if kind == "edit" and not diff:
         raise ValueError("the change is missing")
     if (kind == "network" and CUT.search(title)) or _details(call).startswith(OMITTED):
-        raise ValueError("what it wants is cut")
+        raise ValueError("gemini does not show it whole")
     return Asked(
         request_id=request_id,
         tool_name=_name(str(call["toolCallId"]), call),

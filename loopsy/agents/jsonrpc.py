@@ -60,14 +60,20 @@ class RpcSession(LineSession):
                 raise ValueError("neither a request nor an answer")
 
     def _asked_us(self, method: str, message_id: int | str, params: Any, draft: Draft) -> None:
-        """Answer its request. One that can't be understood is refused, which the CLIs take for a no."""
+        """Answer its request."""
         try:
             known = self._request(method, message_id, params, draft)
-        except UNEXPECTED:
-            draft.notice(f"{self.agent} asked for something that could not be understood; denied ({method})")
-            known = False
+        except UNEXPECTED as error:
+            why = error if type(error) is ValueError else "it could not be understood"
+            draft.notice(f"{self.agent} asked for something that was denied at once: {why} ({method})")
+            self._deny(draft, method, message_id)
+            return
         if not known:
             self._refuse(draft, message_id, f"{method} is not known here")
+
+    def _deny(self, draft: Draft, method: str, message_id: int | str) -> None:
+        """Say no to what can't be judged. An error is one, to each of them."""
+        self._refuse(draft, message_id, "this could not be judged")
 
     @abstractmethod
     def _request(self, method: str, message_id: int | str, params: Any, draft: Draft) -> bool:

@@ -78,14 +78,13 @@ def test_only_its_own_shell_runs_commands() -> None:
         asks(SHELL, None),
         asks({**SHELL, "kind": "fetch", "title": 'Processing URLs and instructions from prompt: "a...'}),
         asks({**MCP, "content": [{"type": "content", "content": {"type": "text", "text": "[Payload omitted due"}}]}),
-        {**asks(SHELL), "method": "fs/write_text_file"},
         {**asks(SHELL), "params": None},
     ],
 )  # fmt: skip
 def test_what_cannot_be_judged_is_refused(message: Any) -> None:
     played = fed(message)
     assert played.asked == []
-    assert [line["error"]["code"] for line in played.sent] == [-32601]
+    assert played.sent == [{"id": 0, "jsonrpc": "2.0", "result": {"outcome": {"outcome": "cancelled"}}}]
 
 
 def test_a_denials_words_follow_as_the_next_prompt() -> None:
@@ -98,6 +97,11 @@ def test_a_denials_words_follow_as_the_next_prompt() -> None:
     played.feed(done(4))
     assert played.closed
     assert list(shown(played.happenings))[-2:] == ["tool_result failed use ninja", "ended "]
+
+
+def test_what_we_never_offered_is_refused() -> None:
+    played = fed({**asks(SHELL), "method": "fs/write_text_file"})
+    assert [line["error"]["code"] for line in played.sent] == [-32601]
 
 
 @pytest.mark.parametrize("prompt", ["/extensions install x", " $x", "\n/about"])
