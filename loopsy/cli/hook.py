@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loopsy.cli import arguments
+from loopsy.cli import arguments, render
 from loopsy.errors import LoopsyError
 from loopsy.wire import urls
 
@@ -82,8 +82,10 @@ BELOW = (
 
 
 def _shown(message: Mapping[str, Any], room: int) -> dict[str, Any]:
-    body = str(message["body"])
+    """What the model reads is what a person would see: characters that show as nothing stand there as their escapes."""
+    body = render.clean_text(str(message["body"]))
     if len(body) > room:
         body = f"{body[:room]}… (cut; whole: loopsy message read {message['id']})"
     names = ("id", "from", "trust", "claimedFrom", "type", "origin", "inReplyTo")
-    return {**{name: message[name] for name in names if message.get(name) is not None}, "body": body}
+    shown = {name: render.clean(message[name]) for name in names if message.get(name) is not None}
+    return {**shown, "body": body}

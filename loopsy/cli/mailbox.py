@@ -22,8 +22,8 @@ PAGE = 200
 SHORT = 8
 """Characters of an id's end that are shown, and enough as a rule."""
 LEAST = 4
-AGENTS = ("CLAUDECODE", "CODEX_SANDBOX", "GEMINI_CLI", "AI_AGENT")
-"""Variables that agents set for the commands they run."""
+AGENTS = ("AI_AGENT", "CLAUDECODE", "CODEX_THREAD_ID", "GEMINI_CLI")
+"""Variables that agents set for the commands they run (seen with Claude Code 2.1, Codex 0.169, Gemini CLI 0.61)."""
 TIMED_OUT = 124
 """As ``timeout`` has it."""
 WON = ("read", "acked")

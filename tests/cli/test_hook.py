@@ -98,6 +98,12 @@ def test_many_and_long_ones_are_bounded_and_no_body_breaks_out_of_its_line() -> 
     assert "7 more wait" in told
 
 
+def test_what_a_person_would_not_see_is_shown_to_the_model() -> None:
+    hidden = "hello\u200b\U000e0041\u202e"
+    (line,) = [one for one in hook.told([message(body=hidden, claimedFrom=hidden)], 0).splitlines() if one[0] == "{"]
+    assert json.loads(line)["body"] == json.loads(line)["claimedFrom"] == "hello\\u200b\\U000e0041\\u202e"
+
+
 def test_half_a_character_does_not_break_it() -> None:
     shown = hook.answer("Stop", [message(body="a\ud800", claimedFrom="root", inReplyTo="x")], 0)
     json.dumps(shown).encode()

@@ -18,12 +18,12 @@ from typing import Any
 import ptyprocess
 import pytest
 
+from loopsy.cli.mailbox import AGENTS
 from loopsy.testing.nodes import Node, keyed_pair
 from tests.integration.conftest import until
 
 Pair = tuple[Node, Node]
 COMMAND = (sys.executable, "-m", "loopsy.cli.main")
-AS_PERSON = {"CLAUDECODE": "", "CODEX_SANDBOX": "", "GEMINI_CLI": "", "AI_AGENT": ""}
 
 
 def ok(node: Node, *words: str, stdin: bytes | None = None) -> str:
@@ -122,8 +122,8 @@ def test_terminal_escapes_of_a_body_do_not_get_through(pair: Pair) -> None:
 
 def test_who_wrote_it(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = pair
-    for name, value in AS_PERSON.items():
-        monkeypatch.setenv(name, value)
+    for name in AGENTS:
+        monkeypatch.delenv(name, raising=False)
     person = ok(a, "message", "send", "bravo", "x").strip()
     monkeypatch.setenv("CLAUDECODE", "1")
     agent = ok(a, "message", "send", "bravo", "x").strip()

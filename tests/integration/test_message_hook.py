@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loopsy.testing.agents import RealAgent
+from loopsy.testing.agents import AGENTS, RealAgent
 from loopsy.testing.model_api import say, scenario, shell
 from loopsy.testing.nodes import Node
 from tests.integration.conftest import MakeAgent, until
@@ -106,3 +106,17 @@ def test_without_messages_or_a_daemon_it_is_as_if_there_were_no_hook(
         assert ran.status == 0, ran.stderr
         assert len(api.turns) == 1
         assert b"hook" not in ran.stderr.lower()
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_what_an_agent_sends_by_its_shell_is_the_agents(name: str, pair: Pair, make_agent: MakeAgent) -> None:
+    a = pair[0]
+    command = (
+        f"LOOPSY_DATA_DIR={shlex.quote(str(a.root))} {sys.executable} -m loopsy.cli.main message send bravo {name}"
+    )
+    agent, api = make_agent(name, scenario(shell(command), say("Sent.")))
+    ran = agent.run("tell bravo")
+    assert ran.status == 0, ran.stderr
+    (sent,) = [m for m in a.ask("GET", "/messages/outbox?limit=200").body["messages"] if m["body"] == name]
+    assert sent["origin"] == "agent"
+    assert api.faults == []
