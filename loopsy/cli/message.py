@@ -197,7 +197,7 @@ def _fill_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--take", action="store_true", help="begin with the unread ones, and mark each as read: no other reader gets it"
     )
-    arguments.add_json(parser)
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object a line")
 
 
 def _fill_hook(parser: argparse.ArgumentParser) -> None:
