@@ -29,6 +29,8 @@ from loopsy.wire.execution import KILL_GRACE_S
 
 STRAGGLER_S = 0.05
 """Between looks at whether a group is gone whose leader and outputs are gone."""
+AFTER_LEADER_S = 1.0
+"""What a leader's group may still say once it is gone."""
 AFTER_KILL_S = 1.0
 """What escaped the group may still hold our pipes after KILL; so much later they are closed."""
 
@@ -61,13 +63,16 @@ class Command:
     """Whether it is written to; else it reads from nothing."""
     pty: bool = False
     """A terminal instead of pipes; all its output is then standard output."""
+    is_leader: bool = False
+    """Once it is gone nobody is to go on for it: the rest of its group is ended."""
 
 
 class ProcessGroup:
     """A started process, its outputs, and its end."""
 
-    def __init__(self, reactor: Reactor, receiver: Receiver) -> None:
+    def __init__(self, reactor: Reactor, receiver: Receiver, is_leader: bool = False) -> None:
         self.receiver = receiver
+        self._is_leader = is_leader
         self.pid = 0
         self._reactor = reactor
         self._popen: subprocess.Popen[bytes] | None = None
@@ -92,6 +97,8 @@ class ProcessGroup:
         """The leader is gone (not reaped yet)."""
         self._status = status
         self._finish_if_over()
+        if self._is_leader and not self._over and not self._ending:
+            self._next_step = self._reactor.callLater(AFTER_LEADER_S, self.end)
 
     def _output_closed(self) -> None:
         self._open -= 1
@@ -151,6 +158,8 @@ class ProcessGroup:
             return
         self._ending = True
         self._signal(signal.SIGTERM)
+        if self._next_step is not None and self._next_step.active():
+            self._next_step.cancel()
         self._next_step = self._reactor.callLater(KILL_GRACE_S, self.kill)
 
     def kill(self) -> None:
@@ -236,7 +245,7 @@ def spawn(reactor: Reactor, pool: ThreadPool, command: Command, receiver: Receiv
     :raises CommandFailedToStart: there is no such program or directory, or it may not be run.
     """
     started: Deferred[ProcessGroup] = Deferred()
-    group = ProcessGroup(reactor, receiver)
+    group = ProcessGroup(reactor, receiver, command.is_leader)
     try:
         ends = pipes.terminal() if command.pty else pipes.pipes(command.has_input)
     except OSError as error:

@@ -112,7 +112,12 @@ class TaskRun(Receiver):
             launch = self._session.launch()
             self._snapshot = Deferred.fromCoroutine(self._look())
             command = Command(
-                argv=launch.argv, cwd=self.workdir, env=launch.environment, has_input=True, pty=launch.pty
+                argv=launch.argv,
+                cwd=self.workdir,
+                env=launch.environment,
+                has_input=True,
+                pty=launch.pty,
+                is_leader=True,
             )
             group = await spawn(self._around.reactor, self._around.reactor.getThreadPool(), command, self)
         except LoopsyError as error:

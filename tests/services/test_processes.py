@@ -92,6 +92,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The grace between TERM and KILL is five seconds; here nobody has the time."""
     monkeypatch.setattr(processes, "KILL_GRACE_S", 0.2)
     monkeypatch.setattr(processes, "AFTER_KILL_S", 0.2)
+    monkeypatch.setattr(processes, "AFTER_LEADER_S", 0.2)
 
 
 # -- input ------------------------------------------------------------------------------------------------------------
@@ -134,6 +135,14 @@ async def test_a_terminal_hands_on_just_what_is_written_to_it(start: Start) -> N
     group.write(b"hello\n")
     await until(lambda: seen.ends)
     assert (seen.ends, bytes(seen.stdout), bytes(seen.stderr)) == ([0], b"got hello\ne\n", b"")
+
+
+@ensure_deferred
+async def test_whose_leader_is_gone_the_rest_goes_too(start: Start, quick: None) -> None:
+    _, seen = await start(*sh("sleep 1000 & echo $!"), is_leader=True)
+    await until(lambda: seen.ends)
+    assert seen.ends == [0]
+    await until(lambda: gone(int(seen.stdout)))
 
 
 # -- output -----------------------------------------------------------------------------------------------------------
