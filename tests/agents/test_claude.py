@@ -142,6 +142,12 @@ def test_one_result_is_enough() -> None:
     assert played.ended.text == "Done."
 
 
+def test_what_is_asked_behind_the_result_is_withdrawn_in_the_end() -> None:
+    played = fed({"type": "result", "subtype": "success", "result": "Done."}, ASK)
+    played.take(played.session.ended(0))
+    assert list(shown(played.happenings)) == ["ended Done.", "asked command make", "withdrawn"]
+
+
 def test_kinds_that_are_not_known_are_said_once() -> None:
     played = fed(*[{"type": "new_thing"}] * 3, {"type": "stream_event"}, {"type": "system", "subtype": "compacted"})
     assert list(shown(played.happenings)) == ["notice claude: new_thing", "notice claude: compacted"]

@@ -135,6 +135,14 @@ def test_the_end_of_another_thread_is_not_ours() -> None:
     assert (played.happenings, played.closed) == ([], False)
 
 
+def test_what_earlier_turns_used_is_not_counted() -> None:
+    used = {"last": {"inputTokens": 10, "outputTokens": 5, "cachedInputTokens": 3}}
+    turns = [{"method": "thread/tokenUsage/updated", "params": {"turnId": turn, "tokenUsage": used}} for turn in "auu"]
+    played = fed(*turns, {"method": "turn/completed", "params": {"threadId": "t", "turn": {"status": "completed"}}})
+    ended = played.ended
+    assert (ended.input_tokens, ended.output_tokens, ended.cached_tokens, ended.turns) == (20, 10, 6, 2)
+
+
 def test_it_tries_again() -> None:
     error = {"error": {"message": '{"error": {"message": "overloaded"}}'}, "willRetry": True}
     played = fed({"method": "error", "params": error}, {"method": "error", "params": {**error, "willRetry": False}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,17 @@ def test_a_line_that_is_too_long_is_left_out_and_the_next_one_is_not(size: int) 
     split = Lines(limit=100)
     found = [line for at in range(0, len(stream), size) for line in split.feed(stream[at : at + size])]
     assert found == [TooLong(101), b"b" * 100]
+
+
+def test_what_is_too_long_is_not_kept() -> None:
+    split = Lines(limit=100_000)
+    tracemalloc.start()
+    for _ in range(1000):
+        split.feed(bytes(10_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    assert split.rest() == [TooLong(10_000_000)]
 
 
 def test_what_has_no_end_comes_at_the_end() -> None:
