@@ -228,6 +228,10 @@ class Execution:
     default_timeout: int = setting(300_000, number(1, 30 * 24 * 3600 * 1000, "ms"))
     max_output: int = setting(10 * MIB, number(1024, 256 * MIB, "bytes"))
     """Of each output that ``POST /execute`` answers with."""
+    keep_output: int = setting(64 * MIB, number(64 * 1024, 2**40, "bytes"))
+    """Of each detached job's output: the last of it."""
+    keep_jobs: int = setting(100, number(1, 10_000))
+    """Detached jobs that are over and still told of; the oldest go, with their output."""
 
 
 @frozen(kw_only=True)
@@ -333,6 +337,8 @@ class Discovery:
 
     enabled: bool = setting(True, FLAG, restart=True)
     manual_peers: tuple[ManualPeer, ...] = setting(tuple, list_of(section(ManualPeer)))
+    share_peers: bool = setting(True, FLAG)
+    """Whether paired peers are told whom else this machine is paired with."""
 
 
 @frozen(kw_only=True)

@@ -15,16 +15,20 @@ from twisted.logger import Logger
 from loopsy._version import WIRE_VERSION
 from loopsy.client.peer import PeerClient
 from loopsy.config import Config
+from loopsy.core.discovery import Around
 from loopsy.services.audit import Audit, remembered_head
 from loopsy.services.context import Context
 from loopsy.services.dashboard import Dashboard
 from loopsy.services.delivery import Delivery
+from loopsy.services.detached import Detached
+from loopsy.services.discovery import Discovery
 from loopsy.services.events import Events
 from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
 from loopsy.services.messages import Messages
 from loopsy.services.messages_v1 import OldMessages
 from loopsy.services.news import PeerNews
+from loopsy.services.offers import Offers
 from loopsy.services.pairing import Pairing
 from loopsy.services.peers import Peers
 from loopsy.services.relay import Relay
@@ -58,6 +62,7 @@ class Daemon:
     events: Events
     context: Context
     execution: Execution
+    detached: Detached
     transfers: Transfers
     transfer: Transfer
     uploads: Uploads
@@ -70,6 +75,7 @@ class Daemon:
     dashboard: Dashboard
     relay: Relay
     terminals: Terminals
+    discovery: Discovery
     tls: OwnTls | None
     """Our certificate, where TLS is on."""
     started: float
@@ -134,29 +140,34 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     uploads = Uploads(reactor, storage, transfer)
     events = Events()
     audit = Audit(reactor, storage, audit_log)
-    peers = Peers(reactor, settings, storage, PeerClient(reactor), own)
+    around = Around(own.node_id)
+    peers = Peers(reactor, settings, storage, PeerClient(reactor), own, around)
     context = Context(reactor, storage, settings, events)
     messages = Messages(reactor, settings, storage, events, peers)
     OldMessages(messages, context, peers)
     delivery = Delivery(reactor, settings, storage, peers, messages, context)
     execution = Execution(reactor, settings, events)
     tasks = tasks_of(reactor, settings, storage, events, audit, transfer, own.hostname)
+    detached = Detached(settings, storage)
     trust = Trust(reactor, settings, peers, storage)
     tls = own_tls(layout, own.hostname) if config.tls.enabled else None
     pairing = Pairing(
         reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint, events
     )
     transfers = Transfers(reactor, settings, peers, events)
-    PeerNews(peers, settings, events)
+    discovery, offers = Discovery(reactor, settings, peers, around), Offers(reactor, settings, peers, around)
+    news = PeerNews(peers, settings, events)
+    discovery.when_changed(news.look)
+    offers.when_changed(news.look)
     relay = Relay(reactor, peers, events)
     terminals = Terminals(reactor, settings, events)
     dashboard = Dashboard(settings, storage, config.server.port)
     root = Backwards()
     children: list[Service] = [
-        *(Held(pid_file), log, storage, events, audit, context, peers, execution),
+        *(Held(pid_file), log, storage, events, audit, context, peers, detached, execution),
         *(pairing, transfers, transfer, uploads, dashboard, relay, terminals, messages, delivery),
     ]
-    children.append(tasks)
+    children += [tasks, offers, discovery]
     if tls is not None:
         children.append(Renewal(reactor, layout, own.hostname, peers, storage))
     for service in children:
@@ -167,6 +178,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         events=events,
         context=context,
         execution=execution,
+        detached=detached,
         transfers=transfers,
         transfer=transfer,
         uploads=uploads,
@@ -179,6 +191,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         dashboard=dashboard,
         relay=relay,
         terminals=terminals,
+        discovery=discovery,
         tls=tls,
         started=time.monotonic(),
     )

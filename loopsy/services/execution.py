@@ -114,7 +114,14 @@ class Execution(Service):
 
     # -- jobs -------------------------------------------------------------------------------------------------------
     async def start(
-        self, request: ExecuteRequest, caller: Principal, from_node_id: str, sink: Sink, *, has_input: bool = False
+        self,
+        request: ExecuteRequest,
+        caller: Principal,
+        from_node_id: str,
+        sink: Sink,
+        *,
+        has_input: bool = False,
+        job_id: str | None = None,
     ) -> RunningJob:
         """Start a command for ``caller``, known to others as ``from_node_id``; its output goes to ``sink``. With
         ``has_input`` its group is written to, else it reads from nothing.
@@ -126,7 +133,7 @@ class Execution(Service):
         if not self.running:
             raise InternalError("the daemon is stopping")
         info = JobInfo(
-            job_id=str(uuid.uuid4()),
+            job_id=job_id or str(uuid.uuid4()),
             command=request.command,
             args=request.args,
             started_at=now_ms(),

@@ -58,6 +58,11 @@ SCHEMA = (
     CREATE INDEX tasks_active ON tasks (number) WHERE completed_at IS NULL;
     CREATE TABLE task_events (place INTEGER PRIMARY KEY, at INTEGER NOT NULL, line TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE jobs (
+        job_id TEXT PRIMARY KEY, owner TEXT NOT NULL, born REAL, started_at INTEGER NOT NULL, record TEXT NOT NULL
+    );
+    """,
 )
 """Step N brings ``PRAGMA user_version`` from N to N + 1. Steps are never changed, only added."""
 BUSY_MS = 10_000

@@ -29,6 +29,8 @@ class Layout:
         self.tls_certificate = self.tls / "cert.pem"
         self.tasks = self.root / "tasks"
         """What finished AI tasks changed, as patches."""
+        self.jobs = self.root / "jobs"
+        """The output of detached jobs."""
         self.logs = self.root / "logs"
         self.audit = self.logs / "audit.jsonl"
         self.daemon_log = self.logs / "daemon.log"

@@ -21,7 +21,7 @@ from loopsy.services.execution import Capture, RunningJob
 from loopsy.web.request import EdgeRequest
 from loopsy.web.routes import ANSWERED, Answered, Call, Routes
 from loopsy.wire import codec, frames, sse, urls
-from loopsy.wire.execution import ExecuteRequest, ExecuteResult, JobCancelled, JobList, Outcome
+from loopsy.wire.execution import ExecuteRequest, ExecuteResult, JobCancelled, JobList, JobRecords, Outcome
 from loopsy.wire.execution_socket import SUBPROTOCOL
 
 ACCESS = Scoped(Scope.EXECUTE)
@@ -58,10 +58,28 @@ class ExecutionArea:
         framed = frames.CONTENT_TYPE in (call.request.header(b"accept") or "")
         format_: Format = Frames() if framed else Events(call.body.encoding == "base64")
         stream = OutputStream(self.daemon, call, format_)
-        job = await self.daemon.execution.start(call.body, call.principal, self._node(call), stream)
+        if call.body.detach:
+            job = await self._start_detached(call, stream)
+        else:
+            job = await self.daemon.execution.start(call.body, call.principal, self._node(call), stream)
         call.note(job=job.job_id)
         stream.begin(job)
         return ANSWERED
+
+    async def _start_detached(self, call: Call[ExecuteRequest], stream: OutputStream) -> RunningJob:
+        """A job whose output is kept, for readers that come later."""
+        detached, node = self.daemon.detached, self._node(call)
+        kept = await detached.begin(call.body, call.principal, node)
+        kept.reader = stream
+        job_id = kept.record.job_id
+        try:
+            job = await self.daemon.execution.start(call.body, call.principal, node, kept, job_id=job_id)
+        except BaseException:
+            detached.failed(kept)
+            raise
+        if job.group is not None:
+            detached.started(kept, job.group.pid)
+        return job
 
     @routes.declare("GET", urls.EXECUTE_SOCKET, access=ACCESS, rate=Category.EXECUTE)
     def socket(self, call: Call[None]) -> Answered:
@@ -74,9 +92,13 @@ class ExecutionArea:
         return ANSWERED
 
     @routes.declare("GET", urls.JOBS, access=ACCESS, answers=JobList)
-    def jobs(self, call: Call[None]) -> JobList:
-        """What runs now: all of it for the own key, for a peer what it started itself."""
-        return JobList(jobs=self.daemon.execution.jobs(call.principal))
+    def jobs(self, call: Call[None]) -> JobList | JobRecords:
+        """What runs now: all of it for the own key, for a peer what it started itself; ``?all=1``: detached ones that
+        are over too."""
+        running = self.daemon.execution.jobs(call.principal)
+        if call.query("all") != "1":
+            return JobList(jobs=running)
+        return JobRecords(jobs=running, detached=self.daemon.detached.records(call.principal))
 
     @routes.declare("DELETE", urls.JOB, access=ACCESS, answers=JobCancelled)
     def cancel(self, call: Call[None], job_id: str) -> JobCancelled:

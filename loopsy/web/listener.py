@@ -16,6 +16,8 @@ from loopsy.services.daemon import Daemon
 from loopsy.web.audit import AuditArea
 from loopsy.web.context import ContextArea
 from loopsy.web.dashboard import DashboardArea
+from loopsy.web.detached import DetachedArea
+from loopsy.web.discovery import DiscoveryArea
 from loopsy.web.edge import Edge
 from loopsy.web.events import EventsArea
 from loopsy.web.execution import ExecutionArea
@@ -45,11 +47,11 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def table(daemon: Daemon, tally: Tally | None = None) -> Table:
     """Every route of the daemon."""
     areas: list[Area] = [
-        TasksArea(daemon),
-        StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), ContextArea(daemon), GatewayArea(daemon),
+        StatusArea(daemon), PeersArea(daemon), ExecutionArea(daemon), DetachedArea(daemon), TasksArea(daemon),
+        ContextArea(daemon), GatewayArea(daemon),
         TransferArea(daemon), UploadsArea(daemon), TransfersArea(daemon), TrustArea(daemon), PairingArea(daemon),
         DashboardArea(daemon), AuditArea(daemon), TerminalsArea(daemon), MetricsArea(daemon, tally or Tally()),
-        EventsArea(daemon), MessagesArea(daemon),
+        EventsArea(daemon), MessagesArea(daemon), DiscoveryArea(daemon),
     ]  # fmt: skip
     return Table([*areas, OpenApiArea(areas)])
 

@@ -77,6 +77,39 @@ class JobInfo:
     detached: bool = False
 
 
+RUNNING, ENDED, LOST = "running", "ended", "lost"
+
+
+@frozen(kw_only=True)
+class JobRecord:
+    """A detached job, while it runs and after."""
+
+    job_id: str
+    command: str
+    args: tuple[str, ...]
+    started_at: int
+    from_node_id: str
+    status: str
+    """``running``; ``ended``, and ``outcome`` says how; ``lost``: the daemon was killed while it ran, so nobody saw."""
+    pid: int | None = None
+    outcome: Outcome | None = None
+    ended_at: int | None = None
+    still_runs: bool | None = None
+    """Of a lost one: whether its process is there at this moment."""
+    output_bytes: int = 0
+    """What it printed, of which the last part is kept."""
+    dropped_bytes: int = 0
+    """Of that, what is no longer kept."""
+
+
+@frozen(kw_only=True)
+class JobRecords:
+    """``GET /execute/jobs?all=1``: what runs, and the detached ones that are over, oldest first."""
+
+    jobs: tuple[JobInfo, ...]
+    detached: tuple[JobRecord, ...]
+
+
 @frozen(kw_only=True)
 class JobList:
     """``GET /execute/jobs``."""

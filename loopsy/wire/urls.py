@@ -21,6 +21,8 @@ PEER = f"{BASE}/peers/<node_id>"
 HANDSHAKE = f"{BASE}/peers/handshake"
 GATEWAY = f"{BASE}/peers/<peer>/<path:rest>"
 
+DISCOVERY = f"{BASE}/discovery"
+
 TRUST = f"{BASE}/trust"
 TRUST_PROBE = f"{BASE}/trust/probe"
 TRUST_CERTIFICATE = f"{BASE}/trust/certificate"
@@ -42,6 +44,9 @@ EXECUTE_STREAM = f"{BASE}/execute/stream"
 EXECUTE_SOCKET = f"{BASE}/execute/socket"
 JOBS = f"{BASE}/execute/jobs"
 JOB = f"{BASE}/execute/<job_id>"
+JOB_RECORD = f"{BASE}/execute/jobs/<job_id>"
+JOB_OUTPUT = f"{BASE}/execute/jobs/<job_id>/output"
+JOB_WAIT = f"{BASE}/execute/jobs/<job_id>/wait"
 
 CONTEXT = f"{BASE}/context"
 CONTEXT_ENTRY = f"{BASE}/context/<key>"
