@@ -209,6 +209,19 @@ class PeerClient:
         """Whether it is there, and its node id. No key is shown."""
         return await self.ask(evolve(target, key=None), b"GET", urls.HEALTH, Health)
 
+    async def stranger(self, address: str, port: int) -> Health:
+        """Whether a node is there, and which it says it is; by TLS with whatever certificate, or in plain. No key is
+        shown, and nothing is proved.
+
+        :raises PeerUnreachable: :raises PeerTimeout:
+        """
+        try:
+            return await self.health(Target(address, port, pin=ANY))
+        except PeerTimeout:
+            raise
+        except PeerUnreachable:
+            return await self.health(Target(address, port))
+
     async def handshake(self, target: Target, own: NodeIdentity) -> NodeIdentity:
         """Say who we are and hear who it is."""
         return await self.ask(target, b"POST", urls.HANDSHAKE, NodeIdentity, own)

@@ -77,6 +77,32 @@ def probe_wait(record: Record) -> float:
     return INTERVAL_S if beyond < 0 else min(INTERVAL_S * 2.0 ** min(beyond, 10), LONGEST_WAIT_S)
 
 
+def lasting(record: Record) -> tuple[str, str, str, tuple[str, int]]:
+    """What of a probe's finding is worth writing down and telling."""
+    return record.node_id, record.status, record.hostname, record.endpoint
+
+
+def endpoint(address: str, port: int) -> str:
+    """``address:port``, as people write it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def shared(record: Record) -> Peer:
+    """A paired peer, as another peer is told of it."""
+    return Peer(
+        node_id=record.node_id,
+        hostname=record.hostname,
+        address=record.address,
+        port=record.port,
+        platform=record.platform,
+        version=record.version,
+        capabilities=record.capabilities,
+        status=record.status,
+        last_seen=record.last_seen,
+        trusted=True,
+    )
+
+
 def identified(record: Record, identity: NodeIdentity, now_ms: int) -> Record:
     """It said who it is."""
     return heard(

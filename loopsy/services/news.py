@@ -17,12 +17,13 @@ class PeerNews:
 
     def __init__(self, peers: Peers, settings: Settings, events: Events) -> None:
         self._peers, self._events = peers, events
-        self._told = {peer.node_id: lasting(peer) for peer in peers.list()}
-        peers.when_changed(self._look)
-        settings.when_changed(self._look)
+        self._told = {peer.node_id: lasting(peer) for peer in peers.everyone()}
+        peers.when_changed(self.look)
+        settings.when_changed(self.look)
 
-    def _look(self, *_: Any) -> None:
-        before, now = self._told, {peer.node_id: peer for peer in self._peers.list()}
+    def look(self, *_: Any) -> None:
+        """Something may have changed."""
+        before, now = self._told, {peer.node_id: peer for peer in self._peers.everyone()}
         self._told = {node_id: lasting(peer) for node_id, peer in now.items()}
         for node_id in before.keys() - now.keys():
             gone = before[node_id]

@@ -16,9 +16,10 @@ from twisted.logger import Logger
 from loopsy.client.peer import PeerClient, Target
 from loopsy.client.pins import normal
 from loopsy.core import peers as rules
+from loopsy.core.discovery import Around
 from loopsy.core.peers import Book, Record
 from loopsy.core.principals import PeerPrincipal, Principal
-from loopsy.errors import HandshakeFailed, InvalidRequest, LoopsyError, Unauthenticated
+from loopsy.errors import HandshakeFailed, InvalidRequest, LoopsyError, PeerNotFound, Unauthenticated
 from loopsy.services.clock import now_ms
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
@@ -41,9 +42,17 @@ class Peers(Service):
     log = Logger()
 
     def __init__(
-        self, reactor: IReactorTime, settings: Settings, storage: Storage, client: PeerClient, own: NodeIdentity
+        self,
+        reactor: IReactorTime,
+        settings: Settings,
+        storage: Storage,
+        client: PeerClient,
+        own: NodeIdentity,
+        around: Around | None = None,
     ) -> None:
+        """``around``: what discovery finds."""
         self.own = own
+        self._around = Around(own.node_id) if around is None else around
         self.client = client
         self._reactor = reactor
         self._settings = settings
@@ -116,7 +125,19 @@ class Peers(Service):
 
         :raises PeerNotFound: :raises InvalidRequest:
         """
-        return self._book.resolve(word)
+        try:
+            return self._book.resolve(word)
+        except PeerNotFound as error:
+            raise self._not_paired(word) or error from None
+
+    def _not_paired(self, word: str) -> PeerNotFound | None:
+        """Nobody in the book is called so, but somebody who was found is."""
+        for peer in self._strangers():
+            place = rules.endpoint(peer.address, peer.port)
+            if word in (peer.hostname, peer.node_id, peer.address, place):
+                how = "announced on the LAN" if peer.found else f"offered by {', '.join(peer.offered_by or ())}"
+                return PeerNotFound(f"{word!r} is {how}, but not paired", hint=f"pair with it: loopsy pair {place}")
+        return None
 
     def target(self, record: Record) -> Target:
         """Where it is and the key for it."""
@@ -171,6 +192,32 @@ class Peers(Service):
     def list(self) -> tuple[Peer, ...]:
         """Everyone, as the wire shows them."""
         return tuple(self._shown(record) for record in self._book.all())
+
+    def everyone(self) -> tuple[Peer, ...]:
+        """The book, with what is announced of its peers; then who was found or offered, and isn't in it."""
+        return (*map(self._with_news, self.list()), *self._strangers())
+
+    def _with_news(self, peer: Peer) -> Peer:
+        announced = self._around.announced(peer.node_id)
+        if not announced:
+            return peer
+        places = self._around.places_of(peer.node_id)
+        elsewhere = None if (peer.address, peer.port) in places else rules.endpoint(*places[0])
+        return evolve(peer, found=True, announced_at=elsewhere)
+
+    def _strangers(self) -> tuple[Peer, ...]:
+        book = self._book.all()
+        return self._around.strangers({r.node_id for r in book}, {r.endpoint for r in book})
+
+    def shared_with(self, principal: PeerPrincipal) -> tuple[Peer, ...]:
+        """What a peer is told: the others that we are paired with, and where they are."""
+        if not self._settings.config.discovery.share_peers:
+            return ()
+        return tuple(
+            rules.shared(record)
+            for record in self._book.all()
+            if record.name != principal.name and record.is_identified and self.target(record).key is not None
+        )
 
     def _shown(self, record: Record) -> Record:
         """A record with what the config and the requests of late say of it."""
@@ -278,6 +325,19 @@ class Peers(Service):
         self._claimed.pop(node_id, None)
 
     # -- the prober -------------------------------------------------------------------------------------------------
+    def knows(self, node_id: str) -> bool:
+        """Whether that node is in the book."""
+        return self._book.get(node_id) is not None
+
+    def announced(self, node_id: str) -> None:
+        """Somebody says on the LAN that it is this peer: ask it now, if that may change anything."""
+        record = self._book.get(node_id)
+        if record is None:
+            return
+        is_elsewhere = record.endpoint not in self._around.places_of(node_id)
+        if is_elsewhere or record.failure_count or record.status != ONLINE:
+            self._schedule(record, 0.0)
+
     def _schedule(self, record: Record, wait: float) -> None:
         if not self.running:
             return
@@ -299,7 +359,7 @@ class Peers(Service):
         updated = await self._look(record)
         if self._book.get(node_id) is not record:
             return  # it introduced itself, or was removed, meanwhile
-        if (updated.node_id, updated.status, updated.hostname) != (record.node_id, record.status, record.hostname):
+        if rules.lasting(updated) != rules.lasting(record):
             self.log.info("peer {label} is {status}", label=updated.label, status=updated.status)
             self._file(updated, instead_of=node_id)
         else:
@@ -314,7 +374,7 @@ class Peers(Service):
         try:
             health = await self.client.health(target)
         except LoopsyError:
-            return rules.missed(record)
+            return await self._elsewhere(record, target)
         if health.node_id == self.own.node_id:
             return rules.missed(record)
         if health.node_id != record.node_id:
@@ -328,6 +388,21 @@ class Peers(Service):
         if target.key is None or record.node_id in self._introduced:
             return record
         return await self._introduce(record, target)
+
+    async def _elsewhere(self, record: Record, target: Target) -> Record:
+        """A peer does not answer where it was. If it is pinned, whoever shows its certificate at a place where it is
+        announced is it. One without a pin can't prove itself, so it stays where the user, or its own key, said."""
+        for address, port in self._around.places_of(record.node_id) if target.pin is not None else ():
+            if (address, port) == record.endpoint:
+                continue
+            try:
+                health = await self.client.health(evolve(target, address=address, port=port))
+            except LoopsyError:
+                continue
+            if health.node_id == record.node_id:
+                self.log.info("{label} has moved to {address}", label=record.label, address=address)
+                return rules.heard(evolve(record, address=address, port=port), now_ms())
+        return rules.missed(record)
 
     def _known_already(self, record: Record, known: Record) -> Record:
         """A manual peer says that it is one with a name, and shows no key. While that one answers at its own address, a

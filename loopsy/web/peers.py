@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from loopsy.core.principals import AnyKey, LocalOnly
+from loopsy.core.principals import AnyKey, LocalOnly, PeerPrincipal
 from loopsy.services.daemon import Daemon
 from loopsy.web.routes import Call, Routes
 from loopsy.wire import urls
@@ -20,8 +20,10 @@ class PeersArea:
 
     @routes.declare("GET", urls.PEERS, access=AnyKey(), answers=PeerList)
     def list(self, call: Call[None]) -> PeerList:
-        """All known peers."""
-        return PeerList(peers=self.daemon.peers.list())
+        """All known peers, and who was found; a peer is told of those that are paired."""
+        if isinstance(call.principal, PeerPrincipal):
+            return PeerList(peers=self.daemon.peers.shared_with(call.principal))
+        return PeerList(peers=self.daemon.peers.everyone())
 
     @routes.declare("POST", urls.PEERS, access=LocalOnly(), takes=AddPeer, answers=Peer)
     async def add(self, call: Call[AddPeer]) -> Peer:

@@ -6,9 +6,11 @@ from attrs import field, frozen
 
 from loopsy.wire.checks import at_most, no_nul, not_empty, one_of, within
 
-CAPABILITIES = ("execute", "transfer", "context", "messages", "events", "ai-tasks")
+CAPABILITIES = ("execute", "transfer", "context", "messages", "events", "ai-tasks", "peers")
 """What this version can do for a peer; grows with the areas."""
 EVENTS = "events"
+SHARES_PEERS = "peers"
+"""It tells a peer of the peers that it is paired with."""
 ONLINE, OFFLINE, UNKNOWN = "online", "offline", "unknown"
 
 
@@ -52,13 +54,37 @@ class Peer:
     """What it may do here; None: it has no key of ours."""
     last_used: int | None = None
     """When its key was last presented here, ms since the epoch."""
+    found: bool = False
+    """It is announced on the LAN now, by whoever says so."""
+    announced_at: str | None = None
+    """Where it is announced, if not at ``address``: ``address:port``, unproved."""
+    offered_by: tuple[str, ...] | None = None
+    """Peers of ours that are paired with it, where it isn't known otherwise."""
 
 
 @frozen(kw_only=True)
 class PeerList:
-    """``GET /peers``."""
+    """``GET /peers``. A peer is told of the paired ones only, and of what it needs to pair with them."""
 
     peers: tuple[Peer, ...]
+
+
+@frozen(kw_only=True)
+class SharedPeer:
+    """What counts for us in another machine's ``GET /peers``; one that makes no sense is left out, not refused."""
+
+    node_id: str
+    hostname: str
+    address: str
+    port: int
+    trusted: bool = False
+
+
+@frozen(kw_only=True)
+class SharedPeers:
+    """The same, all of it."""
+
+    peers: tuple[SharedPeer, ...]
 
 
 @frozen(kw_only=True)
