@@ -13,6 +13,8 @@ from loopsy.errors import InvalidRequest, UsageError
 from loopsy.wire import urls
 
 VERBS = ("logs", "wait", "cancel")
+UUID = 36
+"""Characters of a whole id."""
 STILL_RUNNING = 124
 """As timeout(1): the wait was over first."""
 
@@ -63,11 +65,11 @@ def address(rule: str, peer: str | None, job_id: str) -> str:
 
 
 def one(args: argparse.Namespace, peer: str | None, word: str) -> str:
-    """The id that begins so; what is whole already is not asked for.
+    """The id that begins so; what is whole already, or no begin of one, is not asked for.
 
     :raises InvalidRequest: none does, or several do.
     """
-    if len(word) >= 36:
+    if len(word) >= UUID or not set(word) <= set("0123456789abcdef-"):
         return word
     answer = arguments.daemon_of(args).ask("GET", urls.on_peer(urls.JOBS, peer) + "?all=1")
     jobs = [*answer["jobs"], *answer.get("detached", ())]
