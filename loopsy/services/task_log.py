@@ -127,11 +127,11 @@ class TaskLog:
         self._is_writing = False
         if lines:
             self.committed = lines[-1].seq
+        for wake in tuple(self.readers) if lines else ():
+            wake()
         done, self._under_way = self._under_way, []
         for waiter in done:
             waiter.callback(None)
-        for wake in tuple(self.readers) if lines else ():
-            wake()
         self._write_next()
         if self.is_full and self._size < ROOM:
             self.is_full = False
@@ -146,11 +146,11 @@ class TaskLog:
         self.last_seq = self.committed
         waiters = [*self._under_way, *self._flushes]
         self._under_way, self._flushes = [], []
-        for waiter in waiters:
-            waiter.errback(failure)
         if first:
             self.log.failure("events of task {task} could not be written", failure, task=self._sources.task_id)
             self.when_broken()
+        for waiter in waiters:
+            waiter.errback(failure)
 
 
 def write(db: sqlite3.Connection, number: int, lines: list[Line], also: list[Operation]) -> None:

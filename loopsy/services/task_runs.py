@@ -370,9 +370,9 @@ class TaskRun(Receiver):
 
     def _closed(self, _: None) -> None:
         self.is_over = True
-        self._around.over(self)
         for wake in tuple(self.log.readers):
             wake()
+        self._around.over(self)
 
     def _stop_timers(self) -> None:
         for timer in self._timers:
