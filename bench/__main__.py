@@ -20,6 +20,7 @@ from bench import (
     rows_messages,
     rows_requests,
     rows_streams,
+    rows_tasks,
     rows_tls,
     rows_transfers,
 )
@@ -56,6 +57,7 @@ ROWS = (
     Row("files", rows_transfers.transfer_memory),
     Row("tree", rows_transfers.tree),
     Row("messages", rows_messages.messages),
+    Row("tasks", rows_tasks.tasks),
     Row("tls", rows_tls.requests),
     Row("tlsfile", rows_tls.file),
     Row("pairing", rows_tls.pairing),
