@@ -28,7 +28,8 @@ REFUSED = {
         ("--settings", "{}"), ("--settings={}",), ("--plugin-dir", "/x"), ("--agents", "{}"),
         ("--output-format", "text"), ("--input-format=text",), ("--include-partial-messages",), ("--resume", "x"),
         ("-r", "x"), ("-c",), ("-p",), ("--",), ("mcp", "add"), ("hello",), ("--effort", "high", "hello"),
-        ("--safe-mode=1",), ("--bg",), ("--debug-file", "/x"), ("--version",), ("",), ("-",), ("--effort",), ("--effort", "--safe-mode"),
+        ("--safe-mode=1",), ("--bg",), ("--debug-file", "/x"), ("--version",), ("",), ("-",), ("--effort",),
+        ("--effort", "--safe-mode"),
     ],
     "codex": [
         ("-c", "approval_policy=never"), ("-c", "sandbox_mode=danger-full-access"), ("-c", "mcp_servers.x.command=x"),
