@@ -92,7 +92,8 @@ def command_of(environment: Mapping[str, str]) -> str:
 
 def many(rig: Rig) -> Result:
     """50,000 events from an agent that says them as fast as it can, read through the gateway."""
-    rig.env["PATH"] = f"{fake_agent.install(rig.root / 'stand-in')}{os.pathsep}{rig.env['PATH']}"
+    path = f"{fake_agent.install(rig.root / 'stand-in')}{os.pathsep}{rig.env['PATH']}"
+    rig.env.update(PATH=path, HOME=str(rig.root / "home"))
     here, there = rig.pair()
     path = f"/peers/{there.name}/ai-tasks"
     flooded(here, path, MANY // 10)

@@ -166,7 +166,7 @@ def test_no_key_of_ours_is_with_the_agent(name: str, make_bed: MakeBed) -> None:
 @where
 @pytest.mark.parametrize("name", ASKING)
 def test_a_session_goes_on(name: str, there: bool, make_bed: MakeBed) -> None:
-    """Not Gemini: it can't resume a session in the minute in which it began (test_agent_sessions does, with a clock)."""
+    """Not Gemini: it can't resume a session in the minute in which it began (test_agent_sessions waits for it)."""
     bed = make_bed(name, scenario(say("Number one."), say("Number two.")), there=there)
     first = bed.client.start("first", agent=name, cwd=str(bed.agent.work))
     assert "Number one." in bed.client.over(first)["result"]["text"]
