@@ -60,6 +60,7 @@ def known_peers(directory: str | None) -> list[str]:
     """The names of the peers, or nothing when the daemon can't say."""
     try:
         answer = LocalDaemon(data_dir(directory)).ask("GET", urls.PEERS, timeout=PROMPT_S)
-        return sorted({str(peer.get("name") or peer["hostname"]) for peer in answer["peers"]})
+        known = [peer for peer in answer["peers"] if peer["trusted"] or peer["manuallyAdded"]]
+        return sorted({str(peer.get("name") or peer["hostname"]) for peer in known})
     except (LoopsyError, KeyError, TypeError):
         return []

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from loopsy.cli import arguments, render
-from loopsy.cli.checks import agents, daemon, files, trust
+from loopsy.cli.checks import agents, daemon, discovery, files, trust
 from loopsy.cli.checks.finding import FAIL, PASS, WARN, Check, Look, Patient, title
 from loopsy.errors import LoopsyError
 from loopsy.store import pidfile
@@ -15,6 +15,7 @@ from loopsy.store.layout import Layout
 MARKS = {PASS: "✓", WARN: "!", FAIL: "✗"}
 CHECKS: tuple[Look, ...] = (
     files.permissions, daemon.daemon, daemon.port, trust.tls, daemon.database, daemon.audit_log, trust.peers,
+    discovery.mdns,
     agents.mcp, files.disk,
 )  # fmt: skip
 """In the order in which they are told."""
@@ -24,7 +25,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
     """The parser of ``doctor``."""
     arguments.describe(
         parser,
-        "Check the configuration, permissions, daemon, port, database, audit log, peers, AI agents and disk.\n"
+        "Check the configuration, permissions, daemon, port, database, audit log, peers, discovery, AI agents, disk.\n"
         "Exit status 1 if anything failed.",
         "loopsy doctor\nloopsy doctor --fix        # closes files that others may read",
         run,

@@ -57,7 +57,27 @@ def show(args: argparse.Namespace) -> int:
     else:
         now = time.time() * 1000
         print(render.table(COLUMNS, [_row(peer, now) for peer in peers]))
+        for line in _advice(peers):
+            print(render.clean(line))
     return 0
+
+
+def _advice(peers: list[dict[str, Any]]) -> list[str]:
+    """What there is to do about some of them."""
+    lines = []
+    if any(is_stranger(peer) for peer in peers):
+        lines.append("what was found, or is offered by a peer, can be paired with: loopsy pair ADDRESS")
+    for peer in peers:
+        if peer.get("announcedAt") and peer.get("trusted") and not peer.get("pin"):
+            where = peer["announcedAt"]
+            lines.append(f"{label(peer)} is announced at {where}, which only a pinned certificate could prove")
+            lines.append(f"  if that is it: loopsy peers add {where} --name {label(peer)}")
+    return lines
+
+
+def is_stranger(peer: dict[str, Any]) -> bool:
+    """Whether it is here only because somebody says that it exists."""
+    return not (peer.get("trusted") or peer.get("manuallyAdded")) and bool(peer.get("found") or peer.get("offeredBy"))
 
 
 def label(peer: dict[str, Any]) -> str:
@@ -81,7 +101,8 @@ def _row(peer: dict[str, Any], now_ms: float) -> tuple[object, ...]:
 def _trust(peer: dict[str, Any], now_ms: float) -> str:
     """How we speak to it: with its certificate pinned, with a key in plain HTTP, or not at all."""
     if not peer.get("trusted"):
-        return "no key"
+        offered_by = ", ".join(peer.get("offeredBy") or ())
+        return "found on the LAN" if peer.get("found") else f"offered by {offered_by}" if offered_by else "no key"
     if not peer.get("pin"):
         return "key, plain http"
     since = peer.get("pinnedAt")

@@ -37,7 +37,10 @@ def tls(patient: Patient) -> Iterator[Check]:
 def peers(patient: Patient) -> Iterator[Check]:
     if patient.pid is None or patient.config is None:
         return
-    peers = patient.daemon.ask("GET", urls.PEERS, timeout=ASK_S)["peers"]
+    from loopsy.cli.peers import is_stranger
+
+    everyone = patient.daemon.ask("GET", urls.PEERS, timeout=ASK_S)["peers"]
+    peers = [peer for peer in everyone if not is_stranger(peer)]
     if not peers:
         yield Check("peers", WARN, "none are known", "add one with: loopsy peers add <address> --name <name>")
     for peer in peers:
