@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+QUICK := --ignore tests/integration --ignore tests/browser
 
-.PHONY: demo test test-tools test-agents check unit bench bench-tools dist clean vendor
+.PHONY: demo test test-tools test-agents test-browser check unit bench bench-tools dist clean vendor
 .DEFAULT_GOAL := check
 
 $(READY): setup.cfg pyproject.toml loopsy/_version.py
@@ -21,10 +22,11 @@ check: $(READY) ## lint, types, import contracts, unit tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest --ignore tests/integration
+	$(BIN)/pytest $(QUICK)
 
-test: test-tools test-agents check ## all of it, with the real daemon and the real command
+test: test-tools test-agents test-browser check ## all of it, with the real daemon, the real command and a real browser
 	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/browser
 
 test-tools: # hosts on a LAN of the tests' own, and the shells that completion is for; what is missing is skipped, and says so
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v ip && command -v zsh && command -v fish && command -v redis-server; } >/dev/null; then \
@@ -35,8 +37,13 @@ test-agents: $(READY) # the real agent CLIs, into a cache folder outside of the 
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs npm >/dev/null; fi
 	@$(BIN)/python -m loopsy.testing.agents
 
+test-browser: $(READY) # Chromium for the dashboard's tests, and axe-core; what can't be had is skipped, and says so
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium && command -v npm && command -v vi; } >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-dejavu-core nodejs npm vim-tiny >/dev/null; fi
+	@$(BIN)/python -m loopsy.testing.axe
+
 unit: $(READY)
-	$(BIN)/pytest --ignore tests/integration
+	$(BIN)/pytest $(QUICK)
 
 bench: $(READY) bench-tools ## speed and memory, beside what you would use instead
 	$(BIN)/python -m bench

@@ -60,7 +60,7 @@ function App() {
   const place = usePlace();
   const state = useLiveState();
   const status = useResource("/status", ["peer", "job", "task", "message", "approval"]);
-  useEffect(() => live.start(), []);
+  useEffect(() => live.begin(), []);
   useEffect(() => {
     document.title = `${VIEWS[place.view] || "loopsy"} · ${status.data?.hostname || "loopsy"}`;
   }, [place.view, status.data?.hostname]);
@@ -69,7 +69,7 @@ function App() {
   return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>To the content</a>
     <header class="bar"><a class="brand" href="#/overview">loopsy</a><span class="host">${status.data?.hostname || ""}</span>
       <span class=${`live ${state}`} role="status">${STATES[state]}</span><${Theme} />
-      <button type="button" class="quiet" onClick=${leave}>Leave</button></header>
+      <button type="button" class="quiet" onClick=${leave}>Sign out</button></header>
     <div class="frame"><${Nav} place=${place} waiting=${status.data?.aiTasks?.waiting} unread=${status.data?.messages?.unread} />
       <main id="main" tabindex="-1"><${View} place=${place} /></main></div><${Over} />`;
 }

@@ -1,5 +1,5 @@
 // Talking to this machine's daemon: questions, and the one stream of events. Other machines are reached through it.
-import { useEffect, useRef, useState } from "./vendor/preact.js";
+import { useEffect, useState } from "./vendor/preact.js";
 
 const BASE = "/api/v1";
 
@@ -39,6 +39,8 @@ export async function ask(method, path, body, { peer = null, signal } = {}) {
 // -- the stream of events -----------------------------------------------------------------------------------------
 // EventSource comes back by itself, with the id of the last event; the daemon sends what was missed, or "reset".
 const QUIET_MS = 40_000; // the daemon says something every 15 s
+// A browser opens six connections to us over all of its tabs. One that nobody looks at holds none for longer than this.
+const HIDDEN_MS = 30_000;
 
 class Live {
   constructor() {
@@ -49,7 +51,34 @@ class Live {
     this.heard = 0;
   }
 
+  /** Once, for the life of the page. */
+  begin() {
+    this.start();
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.doze() : this.wake()));
+    setInterval(() => {
+      if (this.state !== "live" || !this.source || Date.now() - this.heard < QUIET_MS) return;
+      this.set("stale"); // the connection may be dead without a word (a laptop slept): a new one tells
+      this.start();
+    }, 5_000);
+  }
+
+  doze() {
+    this.dozing = setTimeout(() => {
+      this.source?.close();
+      this.source = null;
+    }, HIDDEN_MS);
+  }
+
+  wake() {
+    clearTimeout(this.dozing);
+    if (this.source || this.state === "locked") return;
+    this.set("stale");
+    this.start();
+  }
+
   start() {
+    this.source?.close();
+    this.heard = Date.now();
     this.source = new EventSource(`${BASE}/events?machines=all&alive=1`);
     this.source.onopen = () => this.alive();
     this.source.onerror = () => this.lost();
@@ -58,10 +87,6 @@ class Live {
       const event = JSON.parse(message.data);
       if (event.type !== "alive") this.tell(event);
     };
-    clearInterval(this.timer);
-    this.timer = setInterval(() => {
-      if (this.state === "live" && Date.now() - this.heard > QUIET_MS) this.set("stale");
-    }, 5_000);
   }
 
   alive() {
@@ -73,10 +98,11 @@ class Live {
   lost() {
     if (this.state === "locked") return;
     this.set("stale");
-    if (this.source.readyState === EventSource.CLOSED) {
+    if (this.source?.readyState === EventSource.CLOSED && !this.retry) {
       // The browser gave up: the daemon refused (the session is over) or is away. Ask, then try again.
-      setTimeout(() => {
-        if (this.state === "locked") return;
+      this.retry = setTimeout(() => {
+        this.retry = null;
+        if (this.state === "locked" || !this.source) return;
         ask("GET", "/status").then(() => this.start(), () => this.lost());
       }, 2_000);
     }
@@ -109,17 +135,6 @@ export function useLiveState() {
     return () => live.watchers.delete(set);
   }, []);
   return state;
-}
-
-/** Call `listener` with each event. */
-export function useEvents(listener) {
-  const held = useRef(listener);
-  held.current = listener;
-  useEffect(() => {
-    const heard = (event) => held.current(event);
-    live.listeners.add(heard);
-    return () => live.listeners.delete(heard);
-  }, []);
 }
 
 /** Whether an event is of one of these areas, on this machine or `peer`. */

@@ -97,9 +97,18 @@ export function Act({ act, sure, kind = "", disabled, children, label }) {
   return html`<button type="button" class=${kind} disabled=${busy || disabled} aria-busy=${busy} aria-label=${label} onClick=${run}>${children}</button>`;
 }
 
+/** A table; on a narrow screen each row is a list, its cells named by their column. `rows`: [{ key, cells }] */
+export function Table({ label, heads, rows }) {
+  return html`<div class="card"><table aria-label=${label}><thead><tr>${heads.map((head) => html`<th scope="col">${head}</th>`)}</tr></thead>
+    <tbody>${rows.map(({ key, cells }) => html`<tr key=${key}>${cells.map((cell, at) => html`<td data-head=${heads[at]}><div>${cell}</div></td>`)}</tr>`)}</tbody></table></div>`;
+}
+
 export function Field({ label, hint, children }) {
   return html`<label class="field"><span>${label}</span>${children}${hint && html`<small>${hint}</small>`}</label>`;
 }
+
+/** How an address names a peer. Browsers fold "." and ".." away, so one that is called so goes by its id. */
+export const wordFor = (peer) => (!peer.name || [".", ".."].includes(peer.name) ? peer.nodeId : peer.name);
 
 /** Which machine a view is about; null is this one. */
 export function Machine({ value, onChange, scope, label = "Machine" }) {
@@ -109,8 +118,9 @@ export function Machine({ value, onChange, scope, label = "Machine" }) {
   return html`<${Field} label=${label}>
     <select value=${value || ""} onChange=${(event) => onChange(event.target.value || null)}>
       <option value="">${status.data?.hostname || "this machine"} (here)</option>
-      ${known.map((peer) => html`<option value=${peer.name} disabled=${peer.status === "offline"}>
+      ${known.map((peer) => html`<option key=${peer.nodeId} value=${wordFor(peer)} disabled=${peer.status === "offline"}>
         ${peer.name}${peer.status === "offline" ? " (offline)" : ""}</option>`)}
+      ${value && peers.data && !known.some((peer) => wordFor(peer) === value) && html`<option value=${value}>${value} (not known)</option>`}
     </select>
   <//>`;
 }
@@ -155,7 +165,7 @@ export function Long({ items, height, row, label, stick = false }) {
     if (stick && atEnd.current) element.current.scrollTop = element.current.scrollHeight;
     look();
   }, [items.length]);
-  return html`<div class="long" ref=${element} onScroll=${look} tabindex="0" role="list" aria-label=${label}>
+  return html`<div class="long" style=${{ height: `min(60vh, ${items.length * height + 2}px)` }} ref=${element} onScroll=${look} tabindex="0" role="list" aria-label=${label}>
     <div style=${{ height: `${items.length * height}px` }}>
       <div style=${{ transform: `translateY(${view.from * height}px)` }}>
         ${items.slice(view.from, view.to).map((item, at) => html`<div role="listitem" class="long-row" style=${{ height: `${height}px` }}

@@ -51,8 +51,8 @@ export default function Context({ place }) {
     <div class="row card"><div class="grow"><${Machine} value=${peer} onChange=${(on) => go("context", [], { on })} /></div>
       <div class="grow"><${Field} label="Filter by key or value"><input type="search" value=${filter} onInput=${(event) => setFilter(event.target.value)} /><//></div>
       <span class="dim">${entries.length} of ${context.data?.entries.length || 0}</span></div>
-    <${Loading} of=${context}>${entries.length ? html`<${Long} label="Entries" height=${56} items=${entries} row=${(entry) => html`<div class="spread">
-        <button type="button" class="quiet grow entry" onClick=${() => setOpen(entry)}><strong>${entry.key}</strong>
+    <${Loading} of=${context}>${entries.length ? html`<${Long} label="Entries" height=${56} items=${entries} row=${(entry) => html`<div class="two">
+        <button type="button" class="quiet entry" onClick=${() => setOpen(entry)}><strong>${entry.key}</strong>
           <span class="line mono">${entry.value.slice(0, 300)}</span></button>
         <small class="row"><span>${bytes(new Blob([entry.value]).size)}</span><${Life} entry=${entry} /></small></div>`} />`
       : html`<${Empty}>${context.data?.entries.length ? "Nothing fits the filter." : "Nothing is shared yet. Agents and people set values here that all may read."}<//>`}<//>

@@ -1,6 +1,6 @@
 // All machines at a glance: what waits for a person first, then what runs, then how each machine is.
 import { ask, useResource } from "../net.js";
-import { Act, address, Badge, Empty, Failure, html, lasting, Loading, State, Time } from "../ui.js";
+import { Act, address, Badge, bytes, Empty, Failure, html, lasting, Loading, State, Time, wordFor } from "../ui.js";
 
 function Waiting({ machine, tasks }) {
   return tasks.filter((task) => task.pendingApproval).map((task) => html`
@@ -24,6 +24,16 @@ function Tasks({ tasks, peer }) {
   if (!active.length) return null;
   return html`<h3>AI tasks</h3><ul class="plain">${active.map((task) => html`<li class="spread" key=${task.taskId}>
     <a class="grow" href=${address("tasks", [task.taskId], { on: peer })}>${task.title}</a><${State} of=${task.status} /></li>`)}</ul>`;
+}
+
+function Transfers() {
+  const { data } = useResource("/transfers", ["transfer"]);
+  const running = (data?.transfers || []).filter((one) => one.state === "running");
+  if (!running.length) return null;
+  return html`<h3>Files on their way</h3><ul class="plain">${running.map((one) => html`<li class="spread" key=${one.transferId}>
+    <span class="grow">${one.direction === "send" ? "to" : "from"} ${one.peer}: ${one.sources.join(", ")} <small>${one.bytesTotal ? bytes(one.bytesTotal) : ""} <${Time} at=${one.startedAt} /></small></span>
+    <${Act} kind="danger" sure="Stop it? What has arrived stays, and the same command goes on from there." label=${`Stop ${one.sources[0]}`}
+      act=${() => ask("DELETE", `/transfers/${one.transferId}`)}>Stop<//></li>`)}</ul>`;
 }
 
 const ACTIVE = "/ai-tasks?status=active";
@@ -54,30 +64,34 @@ function MachineCard({ peer, name, known }) {
       <dt>Up for</dt><dd>${lasting(data.uptime * 1000)}</dd>
       <dt>Jobs</dt><dd>${data.jobs.active} now, ${data.jobs.total} in all</dd>
       <dt>Context</dt><dd><a href=${address("context", [], { on: peer })}>${data.context.entries} entries</a></dd></dl>`}
-    <${Jobs} jobs=${jobs.data?.jobs} peer=${peer} /><${Tasks} tasks=${tasks.data?.tasks} peer=${peer} />
+    <${Jobs} jobs=${jobs.data?.jobs} peer=${peer} />${!peer && html`<${Transfers} />`}<${Tasks} tasks=${tasks.data?.tasks} peer=${peer} />
     ${asks && data && html`<div class="row"><a href=${address("terminal", [], { on: peer })}>Terminal</a>
       <a href=${address("files", [], { on: peer })}>Files</a><a href=${address("tasks", [], { on: peer, new: 1 })}>New AI task</a></div>`}
   </section>`;
 }
 
 function WaitingThere({ peer }) {
-  const { status, tasks } = useMachine(peer, true);
-  const unread = (!peer && status.data?.messages?.unread) || 0;
-  return html`<${Waiting} machine=${peer} tasks=${tasks.data?.tasks || []} />
-    ${unread > 0 && html`<a class="card attention" href=${address("messages")}><strong>${unread} unread message${unread > 1 ? "s" : ""}</strong></a>`}`;
+  const { tasks } = useMachine(peer, true);
+  return html`<${Waiting} machine=${peer} tasks=${tasks.data?.tasks || []} />`;
+}
+
+function Unread({ count }) {
+  if (!count) return null;
+  return html`<a class="card attention" href=${address("messages")}><strong>${count} unread message${count > 1 ? "s" : ""}</strong></a>`;
 }
 
 export default function Overview() {
   const peers = useResource("/peers", ["peer"]);
-  const status = useResource("/status");
+  const status = useResource("/status", AREAS);
   const all = peers.data?.peers || [];
   const usable = all.filter((peer) => peer.trusted && peer.name && peer.status === "online");
   return html`<h1>Overview</h1>
     <section aria-label="Waits for you"><${WaitingThere} peer=${null} />
-      ${usable.map((peer) => html`<${WaitingThere} key=${peer.nodeId} peer=${peer.name} />`)}</section>
+      ${usable.map((peer) => html`<${WaitingThere} key=${peer.nodeId} peer=${wordFor(peer)} />`)}
+      <${Unread} count=${status.data?.messages?.unread} /></section>
     <${Loading} of=${peers}><div class="cards">
       <${MachineCard} peer=${null} name=${status.data?.hostname || "this machine"} />
-      ${all.map((peer) => html`<${MachineCard} key=${peer.nodeId} peer=${peer.name || peer.nodeId} name=${peer.name || peer.hostname || peer.address} known=${peer} />`)}
+      ${all.map((peer) => html`<${MachineCard} key=${peer.nodeId} peer=${wordFor(peer)} name=${peer.name || peer.hostname || peer.address} known=${peer} />`)}
     </div>
     ${!all.length && html`<${Empty}>No other machine yet. <a href=${address("peers")}>Pair one</a>, or run <code>loopsy pair</code> there.<//>`}<//>`;
 }

@@ -1,7 +1,7 @@
 // Machines that are known: trust, pins and scopes; adding, pairing with a code and a number, rotating, revoking.
 import { useEffect, useState } from "../vendor/preact.js";
 import { ask, useResource } from "../net.js";
-import { Act, Badge, Dialog, Empty, Failure, Field, html, Loading, State, tell, Time, useNow } from "../ui.js";
+import { Act, Badge, Dialog, Empty, Failure, Field, html, Loading, State, Table, tell, Time, useNow } from "../ui.js";
 
 const SCOPES = {
   execute: "run commands", transfer: "read and write files", context: "the context store", messages: "send messages",
@@ -21,7 +21,7 @@ function Scopes({ peer, onDone }) {
     onDone();
   };
   return html`<fieldset><legend>What ${peer.name} may do here</legend>
-    ${Object.entries(SCOPES).map(([scope, words]) => html`<label class="row"><input type="checkbox" checked=${chosen.has(scope)} onChange=${() => toggle(scope)} />
+    ${Object.entries(SCOPES).map(([scope, words]) => html`<label class="tick"><input type="checkbox" checked=${chosen.has(scope)} onChange=${() => toggle(scope)} />
       <span>${words} <small>${scope}</small></span></label>`)}
     <${Act} act=${save}>Save<//></fieldset>`;
 }
@@ -131,6 +131,16 @@ function Pair({ onClose, reload }) {
   <//>`;
 }
 
+const HEADS = ["Name", "Status", "Trust", "Address", "May do here", "Seen"];
+const cells = (peer, open) => [
+  html`<button type="button" class="link" onClick=${open}>${peer.name || peer.hostname || peer.address}</button>`,
+  html`<${State} of=${peer.status} />`,
+  peer.trusted ? html`<${Badge} kind=${peer.pin ? "good" : "warn"}>${peer.pin ? "paired, pinned" : "key, no TLS"}<//>` : html`<${Badge}>not paired<//>`,
+  `${peer.address}:${peer.port}`,
+  peer.scopes ? peer.scopes.join(", ") || "nothing" : "–",
+  html`<${Time} at=${peer.lastSeen} />`,
+];
+
 export default function Peers({ place }) {
   const peers = useResource("/peers", ["peer", "pairing"]);
   const [open, setOpen] = useState(place.rest[0] || null);
@@ -138,12 +148,7 @@ export default function Peers({ place }) {
   const shown = (peers.data?.peers || []).find((peer) => peer.nodeId === open);
   return html`<div class="spread"><h1>Peers</h1><div class="row"><button type="button" onClick=${() => setDialog("add")}>Add by address</button>
       <button type="button" class="primary" onClick=${() => setDialog("pair")}>Pair a machine</button></div></div>
-    <${Loading} of=${peers}>${peers.data?.peers.length ? html`<div class="scroll card"><table><thead><tr><th>Name</th><th>Status</th><th>Trust</th><th>Address</th><th>May do here</th><th>Seen</th></tr></thead><tbody>
-      ${peers.data.peers.map((peer) => html`<tr key=${peer.nodeId}><td><button type="button" class="link" onClick=${() => setOpen(peer.nodeId)}>${peer.name || peer.hostname || peer.address}</button></td>
-        <td><${State} of=${peer.status} /></td>
-        <td>${peer.trusted ? html`<${Badge} kind=${peer.pin ? "good" : "warn"}>${peer.pin ? "paired, pinned" : "key, no TLS"}<//>` : html`<${Badge}>not paired<//>`}</td>
-        <td>${peer.address}:${peer.port}</td><td>${peer.scopes ? peer.scopes.join(", ") || "nothing" : "–"}</td><td><${Time} at=${peer.lastSeen} /></td></tr>`)}
-      </tbody></table></div>` : html`<${Empty}>No machine is known yet. Pair one: both show a number, and you compare.<//>`}<//>
+    <${Loading} of=${peers}>${peers.data?.peers.length ? html`<${Table} label="Peers" heads=${HEADS} rows=${peers.data.peers.map((peer) => ({ key: peer.nodeId, cells: cells(peer, () => setOpen(peer.nodeId)) }))} />` : html`<${Empty}>No machine is known yet. Pair one: both show a number, and you compare.<//>`}<//>
     ${shown && html`<${Peer} peer=${shown} reload=${peers.reload} onClose=${() => setOpen(null)} />`}
     ${dialog === "add" && html`<${Add} reload=${peers.reload} onClose=${() => setDialog(null)} />`}
     ${dialog === "pair" && html`<${Pair} reload=${peers.reload} onClose=${() => setDialog(null)} />`}`;

@@ -24,17 +24,17 @@ function New({ peer, onClose }) {
     <${Field} label="What shall it do?"><textarea rows="5" value=${form.prompt} onInput=${set("prompt")} autofocus></textarea><//>
     <div class="row"><div class="grow"><${Field} label="Agent"><select value=${form.agent} onChange=${set("agent")}>
         <option value="claude">Claude Code</option><option value="codex">Codex</option><option value="gemini">Gemini CLI</option></select><//></div>
-      <div class="grow"><${Field} label="Leave"><select value=${form.permissionMode} onChange=${set("permissionMode")}>
+      <div class="grow"><${Field} label="Permissions"><select value=${form.permissionMode} onChange=${set("permissionMode")}>
         ${Object.entries(MODES).map(([mode, words]) => html`<option value=${mode}>${words}</option>`)}</select><//></div></div>
     <${Field} label="Directory" hint="Empty: the home directory there"><input value=${form.cwd} placeholder="~/project" onInput=${set("cwd")} /><//>
-    <label class="row"><input type="checkbox" checked=${form.worktree} onChange=${set("worktree")} /><span>In a fresh git worktree; hand back a patch</span></label>
-    <label class="row"><input type="checkbox" checked=${form.queue} onChange=${set("queue")} /><span>Wait for a free slot</span></label>
+    <label class="tick"><input type="checkbox" checked=${form.worktree} onChange=${set("worktree")} /><span>In a fresh git worktree; hand back a patch</span></label>
+    <label class="tick"><input type="checkbox" checked=${form.queue} onChange=${set("queue")} /><span>Wait for a free slot</span></label>
     <footer><${Act} kind="primary" disabled=${!form.prompt.trim()} act=${start}>Start<//></footer></form><//>`;
 }
 
 // -- what it asks -------------------------------------------------------------------------------------------------
 export function Diff({ text }) {
-  const kind = (line) => (line.startsWith("@@") ? "at" : line.startsWith("+") ? "add" : line.startsWith("-") ? "del" : "");
+  const kind = (line) => (/^(@@|---|\+\+\+|diff |index )/.test(line) ? "at" : line.startsWith("+") ? "add" : line.startsWith("-") ? "del" : "");
   return html`<pre class="diff" tabindex="0">${text.split("\n").map((line) => html`<span class=${kind(line)}>${line}\n</span>`)}</pre>`;
 }
 
@@ -177,9 +177,9 @@ function Detail({ id, peer }) {
 function List({ peer }) {
   const list = useResource("/ai-tasks", ["task", "approval"], peer);
   const tasks = (list.data?.tasks || []).map((task) => ({ ...task, key: task.taskId }));
-  return html`<${Loading} of=${list}>${tasks.length ? html`<${Long} label="Tasks" height=${60} items=${tasks} row=${(task) => html`<div class="spread">
-      <span class="grow line-plain"><a href=${address("tasks", [task.taskId], { on: peer })}>${task.title}</a><br /><small>${task.agent} · ${task.cwd}</small></span>
-      <span class="row">${task.result?.costUsd != null ? html`<small>$${task.result.costUsd.toFixed(4)}</small>` : ""}<small><${Time} at=${task.startedAt} /></small><${State} of=${task.status} /></span></div>`} />`
+  return html`<${Loading} of=${list}>${tasks.length ? html`<${Long} label="Tasks" height=${60} items=${tasks} row=${(task) => html`<div class="two">
+      <span class="line-plain"><a href=${address("tasks", [task.taskId], { on: peer })}>${task.title}</a></span><${State} of=${task.status} />
+      <small class="line-plain">${task.agent} · ${task.cwd}</small><small>${task.result?.costUsd != null ? `$${task.result.costUsd.toFixed(4)} · ` : ""}<${Time} at=${task.startedAt} /></small></div>`} />`
     : html`<${Empty}>No task yet. Give an agent something to do, on this machine or another.<//>`}<//>`;
 }
 

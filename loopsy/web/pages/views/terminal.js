@@ -1,7 +1,7 @@
 // Terminals of any machine (xterm.js over a WebSocket to this machine's daemon), and single commands with their output as it comes.
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { ApiError, ask, at, useResource } from "../net.js";
-import { Act, address, Badge, Empty, Failure, Field, go, html, Loading, Machine, State, tell, Time } from "../ui.js";
+import { Act, address, Badge, Empty, Failure, Field, go, html, Loading, Machine, State, Table, tell, Time } from "../ui.js";
 
 const THEME = (dark) => (dark ? { background: "#16181b", foreground: "#e8e9eb", cursor: "#7db7f2" } : { background: "#ffffff", foreground: "#1d1f21", cursor: "#0b57a4", selectionBackground: "#bcd8f5" });
 const isDark = () => {
@@ -85,8 +85,10 @@ function Run({ peer }) {
   const [output, setOutput] = useState("");
   const [end, setEnd] = useState(null);
   const [error, setError] = useState(null);
+  const [runs, setRuns] = useState(false);
   const control = useRef(null);
   const run = async () => {
+    setRuns(true);
     setOutput("");
     setEnd(null);
     setError(null);
@@ -117,14 +119,26 @@ function Run({ peer }) {
       else setError(failure);
     } finally {
       control.current = null;
+      setRuns(false);
     }
   };
   return html`<section class="card"><h2>Run a command</h2><form onSubmit=${(event) => event.preventDefault()}>
       <${Field} label="A line for the shell there"><input class="mono" value=${line} onInput=${(event) => setLine(event.target.value)} /><//>
-      <div class="row"><${Act} kind="primary" disabled=${!line.trim()} act=${run}>Run<//><button type="button" onClick=${() => control.current?.abort()}>Stop</button>
+      <div class="row"><${Act} kind="primary" disabled=${!line.trim()} act=${run}>Run<//><button type="button" disabled=${!runs} onClick=${() => control.current?.abort()}>Stop</button>
         ${end !== null && html`<${Badge} kind=${end === 0 ? "good" : "bad"}>ended with ${end}<//>`}</div></form>
     <${Failure} error=${error} />${output && html`<pre class="output" tabindex="0" aria-label="Output">${output}</pre>`}</section>`;
 }
+
+const HEADS = ["Program", "State", "Viewers", "Opened by", "Since", ""];
+const cells = (one, peer, kill) => {
+  const runs = one.status === "running";
+  return [
+    html`<a href=${address("terminal", [one.terminalId], { on: peer })}>${one.title}</a> <small class="mono">${one.terminalId.slice(0, 8)}</small>`,
+    html`<${State} of=${one.status} />`, one.viewers, one.from, html`<${Time} at=${one.startedAt} />`,
+    html`<span class="row">${runs && html`<a href=${address("terminal", [one.terminalId], { on: peer, watch: 1 })}>Watch</a>`}
+      <${Act} kind="danger" sure=${runs ? "End it and all that runs in it?" : null} label=${`${runs ? "End" : "Remove"} ${one.title}`} act=${() => kill(one)}>${runs ? "End" : "Remove"}<//></span>`,
+  ];
+};
 
 export default function TerminalView({ place }) {
   const peer = place.query.get("on");
@@ -143,10 +157,5 @@ export default function TerminalView({ place }) {
   const terminals = list.data?.terminals || [];
   return html`<div class="spread"><h1>Terminal</h1><${Act} kind="primary" act=${open}>Open a shell<//></div>
     <div class="card"><${Machine} value=${peer} onChange=${(on) => go("terminal", [], { on })} /></div>
-    <${Loading} of=${list}>${terminals.length ? html`<div class="card scroll"><table><thead><tr><th>Program</th><th>State</th><th>Watched by</th><th>Opened by</th><th>Since</th><th></th></tr></thead><tbody>
-      ${terminals.map((one) => html`<tr key=${one.terminalId}><td><a href=${address("terminal", [one.terminalId], { on: peer })}>${one.title}</a> <small class="mono">${one.terminalId.slice(0, 8)}</small></td>
-        <td><${State} of=${one.status} /></td><td>${one.viewers}</td><td>${one.from}</td><td><${Time} at=${one.startedAt} /></td>
-        <td class="row">${one.status === "running" && html`<a href=${address("terminal", [one.terminalId], { on: peer, watch: 1 })}>Watch</a>`}
-          <${Act} kind="danger" sure=${one.status === "running" ? "End it and all that runs in it?" : null} label=${`End ${one.title}`} act=${() => kill(one)}>${one.status === "running" ? "End" : "Remove"}<//></td></tr>`)}
-      </tbody></table></div>` : html`<${Empty}>No terminal is open there.<//>`}<//><${Run} key=${peer} peer=${peer} />`;
+    <${Loading} of=${list}>${terminals.length ? html`<${Table} label="Terminals" heads=${HEADS} rows=${terminals.map((one) => ({ key: one.terminalId, cells: cells(one, peer, kill) }))} />` : html`<${Empty}>No terminal is open there.<//>`}<//><${Run} key=${peer} peer=${peer} />`;
 }
