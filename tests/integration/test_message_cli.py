@@ -141,10 +141,16 @@ def test_to_everybody_and_to_oneself(pair: Pair) -> None:
 
 
 # -- waiting ----------------------------------------------------------------------------------------------------------
-def popen(node: Node, *words: str, **more: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, *words], env=node.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
-    )
+@contextmanager
+def popen(node: Node, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs, at most until the end of ``with``."""
+    with subprocess.Popen(
+        [*COMMAND, *words], env=node.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_waiting_ends_when_it_is_read(pair: Pair) -> None:
