@@ -42,7 +42,8 @@ OFFERS_MAX = 64
 """Of one peer."""
 
 NODE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{7,127}")
-LIMITS = {"nodeid": 128, "version": 64, "platform": 64, "capabilities": STRING_MAX}
+LIMITS = {"nodeid": 129, "version": 64, "platform": 64, "capabilities": STRING_MAX}
+"""Characters of a value; a node id that is too long must not become another one by being cut."""
 Place = tuple[str, int]
 Address = IPv4Address | IPv6Address
 
