@@ -5,26 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from loopsy.core import rules as rule_texts
 from loopsy.core import tasks
-from loopsy.core.principals import LOCAL, Local, PeerPrincipal, Principal, Scope, scopes_of
+from loopsy.core.principals import LOCAL, PeerPrincipal, Principal, Scope, scopes_of
 from loopsy.core.task_events import Budget
 from loopsy.core.tasks import Life, Pending, Plan, Slots, Waiting
-from loopsy.errors import FileMissing, Forbidden, InternalError, InvalidRequest, TaskIsOver
+from loopsy.errors import Forbidden, InternalError, InvalidRequest
 from loopsy.services import leftovers
-from loopsy.services.approvals import Answer, noted, rule_of
+from loopsy.services.approvals import Answer, noted
 from loopsy.services.audit import Audit
 from loopsy.services.clock import now_ms
 from loopsy.services.events import Events
@@ -32,44 +29,29 @@ from loopsy.services.notices import Notices
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
 from loopsy.services.task_agents import Agents
+from loopsy.services.task_answers import TaskAnswers
+from loopsy.services.task_book import TaskBook
 from loopsy.services.task_log import Sources, TaskLog
 from loopsy.services.task_runs import Surroundings, TaskRun
 from loopsy.services.transfer import Transfer
 from loopsy.services.worktrees import Worktrees
-from loopsy.store import configfile
 from loopsy.store import tasks as table
-from loopsy.store.configfile import Added, Removed
 from loopsy.store.tasks import Row
 from loopsy.wire import codec
 from loopsy.wire.tasks import (
-    ALWAYS,
     ERROR,
     EXIT,
-    ONCE,
     PENDING,
     STATUS,
-    TASK,
     Approval,
-    Approve,
     CreateTask,
     ResumeTask,
     Task,
-    WaitingApproval,
 )
 
 PRUNE_S = 3600.0
 SHOWN = 500
 """Characters of a prompt or a command in a notice of change; the rest is at the task's own address."""
-RULES_KEY = ("aiTasks", "rules")
-
-
-@frozen(kw_only=True)
-class Sight:
-    """A task as a reader of its events needs it."""
-
-    number: int
-    run: TaskRun | None
-    """None: it is over."""
 
 
 class Tasks(Service):
@@ -99,6 +81,8 @@ class Tasks(Service):
         self._notices = notices
         self._slots = Slots()
         self._runs: dict[str, TaskRun] = {}
+        self.book = TaskBook(storage, self._runs, settings.layout.tasks)
+        self.answers = TaskAnswers(reactor, settings, self.book, self._runs)
         self._all_over: Deferred[None] | None = None
         self._prune = LoopingCall(self._prune_old)
         self._prune.clock = reactor
@@ -208,7 +192,7 @@ class Tasks(Service):
 
         :raises TaskNotFound: :raises InvalidRequest: it has no session, or still runs. :raises Forbidden:
         """
-        row = self._row(task_id, caller)
+        row = self.book.row(task_id, caller)
         before = codec.parse_bytes(Plan, row.asked.encode())
         old = codec.parse_bytes(Task, row.record.encode())
         if task_id in self._runs:
@@ -332,78 +316,6 @@ class Tasks(Service):
                 run.desk.look_again()
         self._start_next()
 
-    # -- looking ----------------------------------------------------------------------------------------------------
-    def _row(self, task_id: str, caller: Principal) -> Row:
-        row = table.get(self._storage.reader, task_id)
-        if row is None:
-            raise tasks.missing(task_id)
-        tasks.check_is_for(caller, row.owner, task_id)
-        return row
-
-    def get(self, task_id: str, caller: Principal) -> bytes:
-        """One task, as JSON.
-
-        :raises TaskNotFound:
-        """
-        return self._shown(self._row(task_id, caller))
-
-    def _shown(self, row: Row) -> bytes:
-        run = self._runs.get(row.task_id)
-        return row.record.encode() if run is None else codec.dump(run.view())
-
-    def pages(self, caller: Principal, status: str | None, agent: str | None, before: str | None) -> Iterator[bytes]:
-        """Tasks as JSON, newest first: those that the caller may see.
-
-        :raises TaskNotFound: ``before`` is no task.
-        """
-        number = None if before is None else self._row(before, caller).number
-        over = False if status == "active" else None
-        owner = None if isinstance(caller, Local) else caller.name
-        return self._found(table.pages(self._storage.reader, owner, agent, number, over), status)
-
-    def _found(self, pages: Iterator[list[Row]], status: str | None) -> Iterator[bytes]:
-        for page in pages:
-            for row in page:
-                run = self._runs.get(row.task_id)
-                now = tasks.status_of(run.life.state) if run is not None else row.status
-                if status in (None, "active", now):
-                    yield self._shown(row)
-
-    def sight(self, task_id: str, caller: Principal) -> Sight:
-        """What a reader of a task's events needs.
-
-        :raises TaskNotFound:
-        """
-        row = self._row(task_id, caller)
-        return Sight(number=row.number, run=self._runs.get(task_id))
-
-    def events(self, number: int, after: int, rows: int, size: int) -> list[tuple[int, str]]:
-        """Events of a task after ``after``, as JSON, with their numbers: no more than ``rows``, or once they have
-        ``size`` characters."""
-        return table.events(self._storage.reader, number, after, rows, size)
-
-    def last_seq(self, number: int) -> int:
-        """The number of a task's newest event."""
-        return table.last_seq(self._storage.reader, number)
-
-    def seq_at(self, number: int, since: int) -> int:
-        """The number of the last event until a time."""
-        return table.seq_at(self._storage.reader, number, since)
-
-    def patch(self, task_id: str, caller: Principal) -> BinaryIO:
-        """What a task changed, as an open patch.
-
-        :raises TaskNotFound: :raises FileMissing: it changed nothing, or nothing that is told.
-        """
-        row = self._row(task_id, caller)
-        try:
-            return self._patch_path(row.task_id).open("rb")
-        except FileNotFoundError:
-            raise FileMissing(f"task {task_id} has no patch") from None
-
-    def _patch_path(self, task_id: str) -> Path:
-        return self._settings.layout.tasks / f"{task_id}.patch"
-
     @property
     def active(self) -> int:
         """How many are not over."""
@@ -420,7 +332,7 @@ class Tasks(Service):
 
         :raises TaskNotFound:
         """
-        row = self._row(task_id, caller)
+        row = self.book.row(task_id, caller)
         run = self._runs.get(task_id)
         if run is not None:
             run.end("cancelled")
@@ -430,7 +342,7 @@ class Tasks(Service):
 
     async def _forget(self, row: Row) -> None:
         worktree: str | None = await self._storage.write(partial(table.delete, number=row.number))
-        path = self._patch_path(row.task_id)
+        path = self.book.patch_path(row.task_id)
         await self._in_thread(partial(path.unlink, missing_ok=True))
         if worktree is not None:
             await self._worktrees.remove(worktree)
@@ -445,78 +357,6 @@ class Tasks(Service):
                 await self._forget(row)
         except Exception:
             self.log.failure("old tasks could not be forgotten; they are tried again")
-
-    # -- approvals --------------------------------------------------------------------------------------------------
-    async def answer(self, task_id: str, given: Approve, caller: Principal) -> dict[str, Any]:
-        """Answer what a task asks; what the audit log shall tell of it.
-
-        :raises TaskNotFound: :raises TaskIsOver: :raises NoPendingApproval: :raises Forbidden: :raises InvalidRequest:
-        """
-        row = self._row(task_id, caller)
-        run = self._runs.get(task_id)
-        if run is None:
-            raise TaskIsOver(f"task {task_id} is {row.status} already")
-        approval = run.desk.waiting(given.request_id)
-        if given.remember == ALWAYS and not isinstance(caller, Local):
-            raise Forbidden("remember: only this machine's own key may do this for always")
-        rule = None if given.remember == ONCE else rule_of(given.rule, approval, given.approved)
-        text = None if rule is None else rule.text
-        answer = Answer(approved=given.approved, by=caller.name, how="answer", message=given.message, rule=text)
-        run.desk.answer(given.request_id, answer)
-        if rule is not None and given.remember == TASK:
-            run.desk.remember(rule)
-            run.desk.look_again()
-        if rule is not None and given.remember == ALWAYS:
-            await self.add_rule(rule.text)
-        return noted(task_id, approval, given.approved, "answer")
-
-    def waiting(self, caller: Principal) -> tuple[WaitingApproval, ...]:
-        """What waits for a person, oldest first: of the tasks that the caller may see."""
-        found = [
-            WaitingApproval(
-                task_id=run.task_id,
-                title=run.life.plan.title,
-                agent=run.life.plan.asked.agent,
-                from_=run.life.plan.owner,
-                approval=approval,
-            )
-            for run in self._runs.values()
-            if isinstance(run.life.state, Waiting) and (isinstance(caller, Local) or caller.name == run.life.plan.owner)
-            for approval in run.life.state.approvals
-        ]
-        return tuple(sorted(found, key=lambda one: one.approval.timestamp))
-
-    # -- rules ------------------------------------------------------------------------------------------------------
-    def rules(self) -> tuple[str, ...]:
-        """In order."""
-        return self._settings.config.ai_tasks.rules
-
-    async def add_rule(self, text: str) -> tuple[str, ...]:
-        """One more, at the end; in the config when this returns.
-
-        :raises InvalidRequest: it is none. :raises ConfigError: the file can't be changed.
-        """
-        rule = rule_texts.parse(text)
-        return await self._change_rules(Added(rule.text))
-
-    async def remove_rule(self, text: str) -> tuple[str, ...]:
-        """One less.
-
-        :raises InvalidRequest: there is no such rule.
-        """
-        if text.strip() not in self.rules():
-            raise InvalidRequest(f"there is no rule {text[:200]!r}")
-        return await self._change_rules(Removed(text.strip()))
-
-    async def _change_rules(self, change: Added | Removed) -> tuple[str, ...]:
-        await self._settings.editing.acquire()
-        try:
-            await self._in_thread(configfile.change, self._settings.layout.config, RULES_KEY, change)
-            self._settings.reload()
-        finally:
-            self._settings.editing.release()
-        return self.rules()
-
 
 def insert(db: Any, task_id: str, row: tuple[str, str, str | None, bytes, bytes]) -> int:
     """A new row, in the storage's transaction."""

@@ -14,7 +14,8 @@ from loopsy.core.principals import LocalOnly, Scope, Scoped
 from loopsy.core.rates import Category
 from loopsy.errors import InvalidRequest, RateLimited
 from loopsy.services.daemon import Daemon
-from loopsy.services.tasks import Sight, Tasks
+from loopsy.services.task_book import Sight, TaskBook
+from loopsy.services.tasks import Tasks
 from loopsy.web.request import EdgeRequest
 from loopsy.web.routes import ANSWERED, Answered, Call, Routes
 from loopsy.web.streams import READ, Pulled
@@ -86,7 +87,7 @@ class TasksArea:
         status = one_of(call, "status", (*STATUSES, "active"))
         agent = one_of(call, "agent", AGENTS)
         limit = whole(call, "limit", LISTED, 10 * LISTED)
-        found = self._tasks.pages(call.principal, status, agent, call.query("before"))
+        found = self._tasks.book.pages(call.principal, status, agent, call.query("before"))
         call.request.begin(200, b"application/json")
         Pulled(call.request, array("tasks", found, limit))
         return ANSWERED
@@ -94,7 +95,7 @@ class TasksArea:
     @routes.declare("GET", urls.TASK, access=ACCESS, answers=Task)
     def show(self, call: Call[None], task_id: str) -> Answered:
         """One task."""
-        call.request.send_json(200, self._tasks.get(task_id, call.principal))
+        call.request.send_json(200, self._tasks.book.get(task_id, call.principal))
         return ANSWERED
 
     @routes.declare("DELETE", urls.TASK, access=ACCESS, answers=TaskAnswered)
@@ -107,7 +108,7 @@ class TasksArea:
     @routes.declare("GET", urls.TASK_PATCH, access=ACCESS)
     def patch(self, call: Call[None], task_id: str) -> Answered:
         """What a task changed in its repository, for ``git apply``."""
-        file = self._tasks.patch(task_id, call.principal)
+        file = self._tasks.book.patch(task_id, call.principal)
         call.request.begin(200, b"text/x-diff; charset=utf-8")
         call.request.notifyFinish().addBoth(lambda _: file.close())
         Pulled(call.request, pieces(file))
@@ -117,25 +118,25 @@ class TasksArea:
     @routes.declare("GET", urls.TASK_EVENTS, access=ACCESS, answers=TaskEvents)
     def events(self, call: Call[None], task_id: str) -> Answered:
         """The events of a task, oldest first: ``?after=`` a number, ``?limit=`` so many."""
-        sight = self._tasks.sight(task_id, call.principal)
+        sight = self._tasks.book.sight(task_id, call.principal)
         after, limit = whole(call, "after", 0, 2**53), whole(call, "limit", 2**53, 2**53)
-        count = self._tasks.last_seq(sight.number)
+        count = self._tasks.book.last_seq(sight.number)
         call.request.begin(200, b"application/json")
-        found = recorded(self._tasks, sight.number, after, min(limit, max(0, count - after)))
+        found = recorded(self._tasks.book, sight.number, after, min(limit, max(0, count - after)))
         Pulled(call.request, array("events", found, limit, b',"count":%d' % count))
         return ANSWERED
 
     @routes.declare("GET", urls.TASK_STREAM, access=ACCESS)
     def stream(self, call: Call[None], task_id: str) -> Answered:
         """Server-sent events: those of a task as they come, to its end; ``Last-Event-ID`` or ``?after=`` goes on."""
-        sight = self._tasks.sight(task_id, call.principal)
+        sight = self._tasks.book.sight(task_id, call.principal)
         after, name = self._position(call, sight), call.principal.name
         if self.open[name] >= STREAMS:
             raise RateLimited(f"{STREAMS} task streams are open for {name} already", retry_after=1)
         self.open[name] += 1
         call.request.notifyFinish().addBoth(lambda _: self.open.subtract([name]))
         call.request.begin(200, sse.CONTENT_TYPE.encode())
-        Stream(self._tasks, call.request, sight, after)
+        Stream(self._tasks.book, call.request, sight, after)
         return ANSWERED
 
     def _position(self, call: Call[None], sight: Sight) -> int:
@@ -144,7 +145,7 @@ class TasksArea:
             return int(last)
         since = call.query("since")
         if since is not None and call.query("after") is None:
-            return self._tasks.seq_at(sight.number, whole(call, "since", 0, 2**53))
+            return self._tasks.book.seq_at(sight.number, whole(call, "since", 0, 2**53))
         return whole(call, "after", 0, 2**53)
 
     # -- approvals --------------------------------------------------------------------------------------------------
@@ -152,30 +153,30 @@ class TasksArea:
     async def approve(self, call: Call[Approve], task_id: str) -> TaskAnswered:
         """Allow or deny what a task asks for. The first answer counts."""
         call.note(task=task_id, request=call.body.request_id)
-        call.note(**await self._tasks.answer(task_id, call.body, call.principal))
+        call.note(**await self._tasks.answers.answer(task_id, call.body, call.principal))
         return TaskAnswered(success=True, task_id=task_id)
 
     @routes.declare("GET", urls.TASK_APPROVALS, access=ACCESS, answers=Approvals)
     def approvals(self, call: Call[None]) -> Approvals:
         """What waits for a person, oldest first."""
-        return Approvals(approvals=self._tasks.waiting(call.principal))
+        return Approvals(approvals=self._tasks.answers.waiting(call.principal))
 
     @routes.declare("GET", urls.TASK_RULES, access=LocalOnly(), answers=Rules)
     def rules(self, call: Call[None]) -> Rules:
         """What is allowed and denied without asking, in order."""
-        return Rules(rules=self._tasks.rules())
+        return Rules(rules=self._tasks.answers.rules())
 
     @routes.declare("POST", urls.TASK_RULES, access=LocalOnly(), takes=RuleChange, answers=Rules)
     async def add_rule(self, call: Call[RuleChange]) -> Rules:
         """One more rule, at the end."""
         call.note(rule=call.body.rule[:NOTED])
-        return Rules(rules=await self._tasks.add_rule(call.body.rule))
+        return Rules(rules=await self._tasks.answers.add_rule(call.body.rule))
 
     @routes.declare("DELETE", urls.TASK_RULES, access=LocalOnly(), takes=RuleChange, answers=Rules)
     async def remove_rule(self, call: Call[RuleChange]) -> Rules:
         """One rule less."""
         call.note(rule=call.body.rule[:NOTED])
-        return Rules(rules=await self._tasks.remove_rule(call.body.rule))
+        return Rules(rules=await self._tasks.answers.remove_rule(call.body.rule))
 
     @property
     def _tasks(self) -> Tasks:
@@ -218,7 +219,7 @@ def array(name: str, items: Iterator[bytes], limit: int, more: bytes = b"") -> I
     yield b"]%s}" % more
 
 
-def recorded(tasks: Tasks, number: int, after: int, limit: int) -> Iterator[bytes]:
+def recorded(tasks: TaskBook, number: int, after: int, limit: int) -> Iterator[bytes]:
     """The events of a task as JSON, a page of them at a time."""
     while limit > 0:
         page = tasks.events(number, after, min(limit, PAGE_ROWS), PAGE_SIZE)
@@ -239,7 +240,7 @@ class Stream:
     """One reader of a task's events. It has a place among them and nothing else: what it is told is read from disk when
     it takes it, so that nothing is lost or repeated, and a slow reader holds no memory."""
 
-    def __init__(self, tasks: Tasks, request: EdgeRequest, sight: Sight, after: int) -> None:
+    def __init__(self, tasks: TaskBook, request: EdgeRequest, sight: Sight, after: int) -> None:
         self._tasks, self._request, self._sight, self._at = tasks, request, sight, after
         self._full = self._over = False
         self._alive: IDelayedCall | None = None

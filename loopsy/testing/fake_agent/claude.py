@@ -96,7 +96,7 @@ def answered(request_id: str) -> dict[str, Any]:
     while request_id not in ANSWERS:
         response = get()["response"]
         ANSWERS[response["request_id"]] = response["response"]
-    return ANSWERS[request_id]
+    return dict(ANSWERS[request_id])
 
 
 def use(tool: str, given: dict[str, Any], work: Any) -> None:
