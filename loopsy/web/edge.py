@@ -12,7 +12,6 @@ from urllib.parse import unquote_to_bytes
 from attrs import frozen
 from twisted.logger import Logger
 from werkzeug.exceptions import MethodNotAllowed, NotFound
-from werkzeug.routing import RequestRedirect
 
 from loopsy.core import hosts, principals
 from loopsy.core.dashboard import cookie_of
@@ -146,11 +145,11 @@ class Edge:
         if len(path) > MAX_PATH:
             raise InvalidRequest(f"the path is longer than {MAX_PATH} bytes")
         try:
-            endpoint, raw = self.table.adapter.match(path.decode("ascii"), method.decode("ascii"))
+            endpoint, raw = self.table.match(path.decode("ascii"), method.decode("ascii"))
         except MethodNotAllowed as error:
             methods = ", ".join(sorted(error.valid_methods or ()))
             raise WrongMethod(f"this address takes {methods}", details={"allow": methods}) from None
-        except (NotFound, RequestRedirect, UnicodeDecodeError):
+        except (NotFound, UnicodeDecodeError):
             raise UnknownRoute("there is nothing at this address", hint="see /api/v1/openapi.json") from None
         return Match(self.table[endpoint], {name: decode(name, value) for name, value in raw.items()})
 

@@ -12,12 +12,14 @@ holds the rules and calls the functions; ``loopsy.web.edge`` matches and answers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import define, field, frozen
 from klein import Klein
-from werkzeug.routing import Map, Rule
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing.exceptions import NoMatch, RequestPath
+from werkzeug.routing.matcher import StateMachineMatcher
 
 from loopsy.core.principals import Access, Principal
 from loopsy.core.rates import Category
@@ -86,6 +88,7 @@ class Routes:
 
     def __init__(self) -> None:
         self.app = Klein()
+        self.app.url_map.strict_slashes = self.app.url_map.merge_slashes = False
         self.declared: dict[str, Route] = {}
 
     def declare(
@@ -144,7 +147,8 @@ class Table:
 
     def __init__(self, areas: Sequence[Area]) -> None:
         self._bound: dict[str, Bound] = {}
-        rules: list[Rule] = []
+        # The rules as Klein has compiled them: a werkzeug Map of our own would compile each again.
+        self._matcher = StateMachineMatcher(merge_slashes=False)
         for area in areas:
             app = area.routes.app.__get__(area, type(area))
             for rule in app.url_map.iter_rules():
@@ -152,8 +156,23 @@ class Table:
                 if undeclared or rule.endpoint in self._bound:
                     raise ValueError(f"{rule.endpoint} is declared twice, or without its access")
                 self._bound[rule.endpoint] = Bound(area.routes.declared[rule.endpoint], app)
-                rules.append(rule.empty())
-        self.adapter = Map(rules, strict_slashes=False, merge_slashes=False).bind("loopsy")
+                self._matcher.add(rule)
+        self._matcher.update()
+
+    def match(self, path: str, method: str) -> tuple[str, Mapping[str, str]]:
+        """The endpoint for an address, and its parameters.
+
+        :raises MethodNotAllowed: it takes others. :raises NotFound: there is none.
+        """
+        try:
+            rule, parameters = self._matcher.match("", path, method, False)
+        except NoMatch as error:
+            if error.have_match_for:
+                raise MethodNotAllowed(valid_methods=list(error.have_match_for)) from None
+            raise NotFound from None
+        except RequestPath:
+            raise NotFound from None
+        return str(rule.endpoint), parameters
 
     def __getitem__(self, endpoint: str) -> Bound:
         return self._bound[endpoint]
