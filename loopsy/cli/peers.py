@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from loopsy.cli import arguments, render, trust
+from loopsy.cli import arguments, labels, render, trust
 from loopsy.client.local import DEFAULT_PORT, LocalDaemon
 from loopsy.errors import UsageError
 from loopsy.wire import urls
@@ -29,6 +29,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
     arguments.add_json(removing)
     trust.fill_revoke(actions.add_parser("revoke", help="trust one no longer"))
     trust.fill_rotate(actions.add_parser("rotate", help="make new keys with one"))
+    labels.fill(actions.add_parser("label", help="give one labels, for exec and send --label"))
     trust.fill_scope(actions.add_parser("scope", help="say what one may do here"))
 
 
@@ -56,7 +57,12 @@ def show(args: argparse.Namespace) -> int:
         print("no peers are known yet\n  add one with: loopsy peers add <address> --name <name>")
     else:
         now = time.time() * 1000
-        print(render.table(COLUMNS, [_row(peer, now) for peer in peers]))
+        rows = [_row(peer, now) for peer in peers]
+        if any(peer.get("labels") for peer in peers):
+            rows = [(*row, ",".join(peer.get("labels") or ())) for row, peer in zip(rows, peers, strict=True)]
+            print(render.table((*COLUMNS, "labels"), rows))
+        else:
+            print(render.table(COLUMNS, rows))
         for line in _advice(peers):
             print(render.clean(line))
     return 0

@@ -158,6 +158,14 @@ class Book:
         self._records[record.node_id] = record
         return tuple(gone)
 
+    def with_labels(self, record: Record, instead_of: str | None = None) -> Record:
+        """A record that has none yet with those of the ones that it takes the place of: another address, or the real
+        node id, is no reason to forget what the user called it."""
+        if record.labels or record.node_id in self._records:
+            return record
+        older = (o for o in self._records.values() if o.node_id == instead_of or (o.name and o.name == record.name))
+        return evolve(record, labels=next((other.labels for other in older if other.labels), ()))
+
     def remove(self, node_id: str) -> Record:
         """Strike a record.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -264,6 +264,16 @@ class Peers(Service):
         await self._strike(record)
         return record
 
+    async def set_labels(self, word: str, labels: Collection[str]) -> Peer:
+        """Give a peer these labels and no others; on disk when this returns.
+
+        :raises PeerNotFound: :raises InvalidRequest: several are meant.
+        """
+        record = evolve(self.resolve(word), labels=tuple(sorted(set(labels))))
+        await self._file(record)
+        self._schedule(record, rules.INTERVAL_S)  # a probe under way finds another record, and gives up
+        return self._shown(record)
+
     def _strike(self, record: Record) -> Deferred[Any]:
         self._book.remove(record.node_id)
         self._forget(record.node_id)
@@ -297,6 +307,7 @@ class Peers(Service):
         return self.own
 
     def _file(self, record: Record, instead_of: str | None = None) -> Deferred[Any]:
+        record = self._book.with_labels(record, instead_of)
         gone = self._book.put(record, instead_of)
         for node_id in gone:
             self._forget(node_id)

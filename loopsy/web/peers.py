@@ -8,7 +8,7 @@ from loopsy.core.principals import AnyKey, LocalOnly, PeerPrincipal
 from loopsy.services.daemon import Daemon
 from loopsy.web.routes import Call, Routes
 from loopsy.wire import urls
-from loopsy.wire.peers import AddPeer, NodeIdentity, Peer, PeerList, PeerRemoved
+from loopsy.wire.peers import AddPeer, NodeIdentity, Peer, PeerList, PeerRemoved, SetLabels
 
 
 @frozen(eq=False)
@@ -37,6 +37,12 @@ class PeersArea:
         call.note(peer=node_id)
         record = await self.daemon.peers.remove(node_id)
         return PeerRemoved(success=True, node_id=record.node_id)
+
+    @routes.declare("PUT", urls.PEER_LABELS, access=LocalOnly(), takes=SetLabels, answers=Peer)
+    async def label(self, call: Call[SetLabels], node_id: str) -> Peer:
+        """Replace a peer's labels."""
+        call.note(peer=node_id, labels=",".join(call.body.labels))
+        return await self.daemon.peers.set_labels(node_id, call.body.labels)
 
     @routes.declare("POST", urls.HANDSHAKE, access=AnyKey(), takes=NodeIdentity, answers=NodeIdentity)
     async def handshake(self, call: Call[NodeIdentity]) -> NodeIdentity:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from attrs import field, frozen
 
-from loopsy.wire.checks import at_most, no_nul, not_empty, one_of, within
+from loopsy.wire.checks import Refused, at_most, no_nul, not_empty, one_of, within
 
 CAPABILITIES = ("execute", "transfer", "context", "messages", "events", "ai-tasks", "peers")
 """What this version can do for a peer; grows with the areas."""
@@ -12,6 +15,9 @@ EVENTS = "events"
 SHARES_PEERS = "peers"
 """It tells a peer of the peers that it is paired with."""
 ONLINE, OFFLINE, UNKNOWN = "online", "offline", "unknown"
+MAX_LABELS = 32
+LABEL_SHAPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What may stand between commas, in a shell and in a table without quotes."""
 
 
 @frozen(kw_only=True)
@@ -60,6 +66,8 @@ class Peer:
     """Where it is announced, if not at ``address``: ``address:port``, unproved."""
     offered_by: tuple[str, ...] | None = None
     """Peers of ours that are paired with it, where it isn't known otherwise."""
+    labels: tuple[str, ...] = ()
+    """Words of this machine's user for it (``gpu``), by which several are chosen at once."""
 
 
 @frozen(kw_only=True)
@@ -95,6 +103,23 @@ class AddPeer:
     port: int = field(default=19532, validator=within(1, 65535, ""))
     hostname: str | None = field(default=None, validator=[not_empty, no_nul, at_most(255)])
     node_id: str | None = field(default=None, validator=[not_empty, no_nul, at_most(128)])
+
+
+def are_labels(_: Any, attribute: Any, value: Any) -> None:
+    """Words that may be labels."""
+    wrong = [label for label in value if not LABEL_SHAPE.fullmatch(label)]
+    if wrong:
+        raise Refused(
+            attribute,
+            f"{wrong[0][:100]!r} is no label: letters, digits, dot, _ and -, a letter or digit first, up to 64",
+        )
+
+
+@frozen(kw_only=True)
+class SetLabels:
+    """``PUT /peers/<nodeId>/labels``: all that it is to have from now on."""
+
+    labels: tuple[str, ...] = field(validator=[at_most(MAX_LABELS), are_labels])
 
 
 @frozen(kw_only=True)

@@ -18,6 +18,7 @@ RELOAD = f"{BASE}/reload"
 
 PEERS = f"{BASE}/peers"
 PEER = f"{BASE}/peers/<node_id>"
+PEER_LABELS = f"{BASE}/peers/<node_id>/labels"
 HANDSHAKE = f"{BASE}/peers/handshake"
 GATEWAY = f"{BASE}/peers/<peer>/<path:rest>"
 

@@ -142,3 +142,14 @@ def test_a_peer_without_a_name_gets_a_key_only_if_it_can_mean_nobody_else() -> N
     assert key_for(nameless, Book([nameless]), {}, {"kai": "k"}, {"kai"}) is None, "it goes with kai's certificate"
     stranger = evolve(nameless, manually_added=False, hostname="kai")
     assert key_for(stranger, Book([stranger]), {}, {"kai": "k"}) is None
+
+
+def test_labels_outlast_a_new_address_and_the_real_node_id() -> None:
+    """Whatever takes the place of a record has its labels, but for its own."""
+    book = Book([evolve(record("kai", "old"), labels=("gpu",))])
+    moved = record("kai", "manual-10.0.0.7:19532", address="10.0.0.7")
+    assert book.with_labels(moved).labels == ("gpu",)
+    nameless = Book([evolve(record(None, "manual-x"), labels=("gpu",))])
+    assert nameless.with_labels(record(None, "real"), "manual-x").labels == ("gpu",)
+    assert nameless.with_labels(record("leo", "other")).labels == ()
+    assert nameless.with_labels(record(None, "manual-x")).labels == (), "taken away is taken away"
