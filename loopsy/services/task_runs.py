@@ -27,7 +27,7 @@ from loopsy.services.approvals import Answer, Desk
 from loopsy.services.clock import now_ms
 from loopsy.services.processes import Command, ProcessGroup, Receiver, spawn
 from loopsy.services.task_log import TaskLog
-from loopsy.services.worktrees import Snapshot, Worktrees
+from loopsy.services.worktrees import Watch, Worktrees
 from loopsy.store import tasks as table
 from loopsy.wire import codec
 from loopsy.wire.tasks import EXIT, PERMISSION_REQUEST, RESULT, STATUS, SYSTEM, Approval, Task, TaskResult
@@ -77,7 +77,7 @@ class TaskRun(Receiver):
         self._session: Session | None = None
         self._group: ProcessGroup | None = None
         self._timers: list[IDelayedCall] = []
-        self._snapshot: Deferred[Snapshot | None] | None = None
+        self._watch = Watch(around.worktrees, self.notice)
         self._told_status = ""
         self._before_the_end = tasks.view(life, 0)
         self._started = time.monotonic()
@@ -110,7 +110,7 @@ class TaskRun(Receiver):
                 raise TaskFailed("it was ended before it began")
             self._session = self._around.session(self.life, self.workdir)
             launch = self._session.launch()
-            self._snapshot = Deferred.fromCoroutine(self._look())
+            self._watch.begin(self.workdir, whole=self.life.plan.worktree is not None)
             command = Command(
                 argv=launch.argv,
                 cwd=self.workdir,
@@ -138,17 +138,6 @@ class TaskRun(Receiver):
         plan = self.life.plan
         if plan.worktree is not None and not os.path.isdir(plan.worktree):
             self.workdir = await self._around.worktrees.make(plan.cwd, plan.worktree)
-
-    async def _look(self) -> Snapshot | None:
-        """The state of the repository, while the agent's CLI loads: it takes longer to do anything."""
-        try:
-            return await self._around.worktrees.begin(self.workdir, whole=self.life.plan.worktree is not None)
-        except (TaskFailed, OSError) as error:
-            self._no_diff(error)
-            return None
-
-    def _no_diff(self, error: object) -> None:
-        self.notice(f"what changes in the repository is not told: {error}")
 
     # -- from the process -------------------------------------------------------------------------------------------
     def out(self, data: bytes) -> None:
@@ -276,6 +265,7 @@ class TaskRun(Receiver):
 
     def was_settled(self, approval: Approval, answer: Answer) -> None:
         """It was answered."""
+        self.status()
         self._around.settled(self, approval, answer)
 
     def told(self, request_id: str, answer: Answer, at_once: bool) -> None:
@@ -318,16 +308,9 @@ class TaskRun(Receiver):
         return deferToThreadPool(reactor, reactor.getThreadPool(), leftovers.tell, self.task_id, number)
 
     def _never_ran(self, fault: str) -> None:
-        self._forget_snapshot()
+        self._watch.give_up()
         self.life = tasks.gone(self.life, None, now_ms(), fault)
         self._close(None)
-
-    def _forget_snapshot(self) -> None:
-        if self._snapshot is not None:
-            self._snapshot.addCallback(
-                lambda found: Deferred.fromCoroutine(self._around.worktrees.forget(found)) if found else None
-            )
-            self._snapshot.addErrback(self._bug)
 
     async def _finish(self, status: int) -> None:
         self._group = None
@@ -339,20 +322,11 @@ class TaskRun(Receiver):
         self._close(how)
 
     async def _diff(self) -> None:
-        snapshot = await self._snapshot if self._snapshot is not None else None
-        self._snapshot = None
-        if snapshot is None:
-            return
         patch = os.path.join(self._around.patches, f"{self.task_id}.patch")
-        try:
-            diff = await self._around.worktrees.compare(snapshot, patch)
+        diff = await self._watch.end(patch)
+        if diff is not None:
             result = self.life.result or TaskResult(text="", is_error=True)
-            if diff is not None:
-                self.life = evolve(self.life, result=evolve(result, diff=diff))
-        except (TaskFailed, OSError) as error:
-            self._no_diff(error)
-        finally:
-            await self._around.worktrees.forget(snapshot)
+            self.life = evolve(self.life, result=evolve(result, diff=diff))
 
     def _close(self, exit_: Mapping[str, Any] | None) -> None:
         """The last events, and with them the last row."""

@@ -18,10 +18,9 @@ from twisted.logger import Logger
 from loopsy.core import tasks
 from loopsy.core.principals import LOCAL, PeerPrincipal, Principal, Scope, scopes_of
 from loopsy.core.task_events import Budget
-from loopsy.core.tasks import Life, Pending, Plan, Slots, Waiting
+from loopsy.core.tasks import Life, Pending, Plan, Slots
 from loopsy.errors import Forbidden, InternalError, InvalidRequest
 from loopsy.services import leftovers
-from loopsy.services.approvals import Answer, noted
 from loopsy.services.audit import Audit
 from loopsy.services.clock import now_ms
 from loopsy.services.events import Events
@@ -32,6 +31,7 @@ from loopsy.services.task_agents import Agents
 from loopsy.services.task_answers import TaskAnswers
 from loopsy.services.task_book import TaskBook
 from loopsy.services.task_log import Sources, TaskLog
+from loopsy.services.task_news import TaskNews
 from loopsy.services.task_runs import Surroundings, TaskRun
 from loopsy.services.transfer import Transfer
 from loopsy.services.worktrees import Worktrees
@@ -43,7 +43,6 @@ from loopsy.wire.tasks import (
     EXIT,
     PENDING,
     STATUS,
-    Approval,
     CreateTask,
     ResumeTask,
     Task,
@@ -65,20 +64,16 @@ class Tasks(Service):
         reactor: Any,
         settings: Settings,
         storage: Storage,
-        events: Events,
-        audit: Audit,
+        news: TaskNews,
         agents: Agents,
         worktrees: Worktrees,
-        notices: Notices,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._storage = storage
-        self._events = events
-        self._audit = audit
+        self._news = news
         self._agents = agents
         self._worktrees = worktrees
-        self._notices = notices
         self._slots = Slots()
         self._runs: dict[str, TaskRun] = {}
         self.book = TaskBook(storage, self._runs, settings.layout.tasks)
@@ -94,8 +89,8 @@ class Tasks(Service):
             session=agents.session,
             rules=lambda: settings.config.ai_tasks.rules,
             changed=self._changed,
-            asks=self._asks,
-            settled=self._settled,
+            asks=news.asks,
+            settled=news.settled,
             over=self._over,
             position=self._slots.position,
         )
@@ -132,12 +127,12 @@ class Tasks(Service):
         record = codec.dump(task).decode()
         log.also(partial(table.update, number=row.number, status=task.status, completed_at=now_ms(), record=record))
         await log.flushed()
-        self._publish(task)
+        self._news.changed(task)
 
     async def stopService(self) -> None:  # our parent awaits it
         """End every task and wait until all are over. What waits for a slot goes on waiting, in the database."""
         await self.end_all()
-        self._notices.stop()
+        self._news.stop()
         if self._prune.running:
             self._prune.stop()
 
@@ -262,45 +257,12 @@ class Tasks(Service):
 
     # -- what becomes of it -----------------------------------------------------------------------------------------
     def _changed(self, run: TaskRun) -> None:
-        self._publish(run.view())
-
-    def _publish(self, task: Task) -> None:
-        result = None if task.result is None else evolve(task.result, text=task.result.text[:SHOWN])
-        short = evolve(task, prompt=task.prompt[:SHOWN], pending_approval=None, result=result)
-        self._events.publish("task.changed", short, scope=Scope.AI_TASKS, owner=task.from_)
-
-    def _asks(self, run: TaskRun, approval: Approval) -> None:
-        self._notices.waits(run.view(), approval)
-        plan = run.life.plan
-        told = {
-            "taskId": plan.task_id,
-            "title": plan.title,
-            "agent": plan.asked.agent,
-            "from": plan.owner,
-            "requestId": approval.request_id,
-            "toolName": approval.tool_name,
-            "kind": approval.kind,
-            "command": (approval.command or approval.path or "")[:SHOWN],
-            "timestamp": approval.timestamp,
-            "expiresAt": approval.expires_at,
-        }
-        self._events.publish("approval.waiting", told, scope=Scope.AI_TASKS, owner=plan.owner)
-
-    def _settled(self, run: TaskRun, approval: Approval, answer: Answer) -> None:
-        self._notices.settled(run.task_id, approval.request_id)
-        if not isinstance(run.life.state, Waiting):
-            run.status()
-        told = {"taskId": run.task_id, "requestId": approval.request_id, "approved": answer.approved}
-        told |= {"by": answer.by, "how": answer.how}
-        self._events.publish("approval.settled", told, scope=Scope.AI_TASKS, owner=run.life.plan.owner)
-        if answer.how != "answer":  # a person's is on the line of the request that brought it
-            what = noted(run.task_id, approval, answer.approved, answer.how)
-            self._audit.record({"time": now_ms(), "who": answer.by, "method": "-", "path": "approval", "what": what})
+        self._news.changed(run.view())
 
     def _over(self, run: TaskRun) -> None:
         self._runs.pop(run.task_id, None)
         self._slots.gone(run.task_id)
-        self._publish(run.view())
+        self._news.changed(run.view())
         self._start_next()
         if not self._runs and self._all_over is not None:
             done, self._all_over = self._all_over, None
@@ -346,8 +308,7 @@ class Tasks(Service):
         await self._in_thread(partial(path.unlink, missing_ok=True))
         if worktree is not None:
             await self._worktrees.remove(worktree)
-        told = {"taskId": row.task_id}
-        self._events.publish("task.removed", told, scope=Scope.AI_TASKS, owner=row.owner)
+        self._news.removed(row.task_id, row.owner)
 
     async def _prune_old(self) -> None:
         limits = self._settings.config.ai_tasks
@@ -387,9 +348,7 @@ def compose(
         reactor,
         settings,
         storage,
-        events,
-        audit,
+        TaskNews(events, audit, Notices(reactor, settings, machine)),
         Agents(settings, transfer),
         Worktrees(reactor, os.path.join(cache, "loopsy", "worktrees")),
-        Notices(reactor, settings, machine),
     )

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve, frozen
@@ -212,6 +213,53 @@ class Snapshot:
             "GIT_OBJECT_DIRECTORY": self.objects,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": self.repository.objects,
         }
+
+
+class Watch:
+    """One task's eye on its repository. What it can't tell it says, and never fails."""
+
+    log = Logger()
+
+    def __init__(self, worktrees: Worktrees, notice: Callable[[str], None]) -> None:
+        self._worktrees, self._notice = worktrees, notice
+        self._snapshot: Deferred[Snapshot | None] | None = None
+
+    def begin(self, directory: str, whole: bool) -> None:
+        """Write down the state, while the agent's CLI loads: it takes longer to do anything."""
+        self._snapshot = Deferred.fromCoroutine(self._look(directory, whole))
+
+    async def _look(self, directory: str, whole: bool) -> Snapshot | None:
+        try:
+            return await self._worktrees.begin(directory, whole)
+        except (TaskFailed, OSError) as error:
+            self._untold(error)
+            return None
+
+    def _untold(self, error: object) -> None:
+        self._notice(f"what changes in the repository is not told: {error}")
+
+    async def end(self, patch: str) -> DiffStat | None:
+        """What changed; the patch goes to a file. None: nothing, or nothing that can be told."""
+        waiting, self._snapshot = self._snapshot, None
+        snapshot = None if waiting is None else await waiting
+        if snapshot is None:
+            return None
+        try:
+            return await self._worktrees.compare(snapshot, patch)
+        except (TaskFailed, OSError) as error:
+            self._untold(error)
+            return None
+        finally:
+            await self._worktrees.forget(snapshot)
+
+    def give_up(self) -> None:
+        """Nobody wants to know: forget it once it is there."""
+        if self._snapshot is not None:
+            self._snapshot.addCallback(self._forget)
+            self._snapshot.addErrback(lambda failure: self.log.failure("a state could not be forgotten", failure))
+
+    def _forget(self, snapshot: Snapshot | None) -> Deferred[None] | None:
+        return None if snapshot is None else Deferred.fromCoroutine(self._worktrees.forget(snapshot))
 
 
 def own_settings(listed: str) -> list[str]:

@@ -49,7 +49,7 @@ def get() -> dict[str, Any]:
     line = sys.stdin.readline()
     if not line:
         sys.exit(3)
-    value = json.loads(line)
+    value: dict[str, Any] = json.loads(line)
     if value.get("type") == "control_request":
         end("interrupted", failed=True)
     return value
