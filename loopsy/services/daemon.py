@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.application.service import MultiService, Service
@@ -29,7 +29,7 @@ from loopsy.services.messages import Messages
 from loopsy.services.messages_v1 import OldMessages
 from loopsy.services.news import PeerNews
 from loopsy.services.offers import Offers
-from loopsy.services.pairing import Pairing
+from loopsy.services.on_demand import OnDemand
 from loopsy.services.peers import Peers
 from loopsy.services.relay import Relay
 from loopsy.services.renewal import Renewal
@@ -47,10 +47,13 @@ from loopsy.store import context as context_table
 from loopsy.store import identity, older
 from loopsy.store import peers as peers_table
 from loopsy.store.audit import AuditLog
-from loopsy.store.database import Database
+from loopsy.store.database import PAIRING_PREPARED, Database, get_fact
 from loopsy.store.layout import Layout
 from loopsy.store.pidfile import PidFile
 from loopsy.wire.peers import CAPABILITIES, NodeIdentity
+
+if TYPE_CHECKING:
+    from loopsy.services.pairing import Pairing
 
 
 @frozen(kw_only=True)
@@ -71,7 +74,7 @@ class Daemon:
     tasks: Tasks
     audit: Audit
     trust: Trust
-    pairing: Pairing
+    pairing: OnDemand[Pairing]
     dashboard: Dashboard
     relay: Relay
     terminals: Terminals
@@ -151,9 +154,15 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     detached = Detached(settings, storage)
     trust = Trust(reactor, settings, peers, storage)
     tls = own_tls(layout, own.hostname) if config.tls.enabled else None
-    pairing = Pairing(
-        reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint, events
-    )
+
+    def make_pairing() -> Pairing:
+        from loopsy.services.pairing import Pairing
+
+        return Pairing(
+            reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint, events
+        )
+
+    pairing = OnDemand("pairing", make_pairing, lambda: get_fact(database.reader, PAIRING_PREPARED) is not None)
     transfers = Transfers(reactor, settings, peers, events)
     discovery, offers = Discovery(reactor, settings, peers, around), Offers(reactor, settings, peers, around)
     news = PeerNews(peers, settings, events)

@@ -29,12 +29,12 @@ from loopsy.errors import (
 )
 from loopsy.services.clock import now_ms
 from loopsy.services.storage import Storage
-from loopsy.store.database import get_fact, set_fact
+from loopsy.store.database import PAIRING_PREPARED, get_fact, set_fact
 from loopsy.wire import codec, urls
 from loopsy.wire.pairing import PairMessage
 from loopsy.wire.peers import NodeIdentity
 
-FACT = "pairing-prepared"
+FACT = PAIRING_PREPARED
 WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
 """Between tries to reach the inviter; the last goes on."""
 GIVE_UP_MS = 24 * 3600 * 1000

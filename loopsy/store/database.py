@@ -66,6 +66,8 @@ SCHEMA = (
 )
 """Step N brings ``PRAGMA user_version`` from N to N + 1. Steps are never changed, only added."""
 BUSY_MS = 10_000
+PAIRING_PREPARED = "pairing-prepared"
+"""The fact that a pairing is agreed on and not known to be kept by both."""
 
 
 class Database:
