@@ -35,8 +35,6 @@ from loopsy.services.relay import Relay
 from loopsy.services.renewal import Renewal
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
-from loopsy.services.tasks import Tasks
-from loopsy.services.tasks import compose as tasks_of
 from loopsy.services.terminals import Terminals
 from loopsy.services.tls import OwnTls, own_tls
 from loopsy.services.transfer import Transfer
@@ -46,6 +44,7 @@ from loopsy.services.uploads import Uploads
 from loopsy.store import context as context_table
 from loopsy.store import identity, older
 from loopsy.store import peers as peers_table
+from loopsy.store import tasks as tasks_table
 from loopsy.store.audit import AuditLog
 from loopsy.store.database import PAIRING_PREPARED, Database, get_fact
 from loopsy.store.layout import Layout
@@ -54,6 +53,7 @@ from loopsy.wire.peers import CAPABILITIES, NodeIdentity
 
 if TYPE_CHECKING:
     from loopsy.services.pairing import Pairing
+    from loopsy.services.tasks import Tasks
 
 
 @frozen(kw_only=True)
@@ -71,7 +71,7 @@ class Daemon:
     uploads: Uploads
     peers: Peers
     messages: Messages
-    tasks: Tasks
+    tasks: OnDemand[Tasks]
     audit: Audit
     trust: Trust
     pairing: OnDemand[Pairing]
@@ -150,7 +150,13 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     OldMessages(messages, context, peers)
     delivery = Delivery(reactor, settings, storage, peers, messages, context)
     execution = Execution(reactor, settings, events)
-    tasks = tasks_of(reactor, settings, storage, events, audit, transfer, own.hostname)
+
+    def make_tasks() -> Tasks:
+        from loopsy.services.tasks import compose
+
+        return compose(reactor, settings, storage, events, audit, transfer, own.hostname)
+
+    tasks = OnDemand("tasks", make_tasks, lambda: tasks_table.has_any(database.reader))
     detached = Detached(settings, storage)
     trust = Trust(reactor, settings, peers, storage)
     tls = own_tls(layout, own.hostname) if config.tls.enabled else None

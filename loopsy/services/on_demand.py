@@ -26,6 +26,11 @@ class OnDemand(MultiService, Generic[S]):
         if self._is_needed():
             self.get()
 
+    @property
+    def made(self) -> S | None:
+        """The service, if anybody asked for it yet."""
+        return self._made
+
     def get(self) -> S:
         """The service; running, if this is."""
         if self._made is None:

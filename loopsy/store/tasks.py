@@ -46,6 +46,11 @@ class Line:
     text: str
 
 
+def has_any(db: sqlite3.Connection) -> bool:
+    """Whether one is remembered."""
+    return db.execute("SELECT 1 FROM tasks LIMIT 1").fetchone() is not None
+
+
 def insert(
     db: sqlite3.Connection, task_id: str, owner: str, agent: str, worktree: str | None, asked: str, record: str
 ) -> int:

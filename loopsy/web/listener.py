@@ -106,5 +106,6 @@ class Listener(Service):
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         self._ports.clear()
         await gatherResults([Deferred.fromCoroutine(each.end_all()) for each in (self._execution, self._terminals)])
-        await self._tasks.end_all()
+        if self._tasks.made is not None:
+            await self._tasks.made.end_all()
         await self._site.close_all(FLUSH_S)

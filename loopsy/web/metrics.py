@@ -12,6 +12,7 @@ from loopsy.core.metrics import Tally
 from loopsy.core.principals import LOCAL, LocalOnly
 from loopsy.services.daemon import Daemon
 from loopsy.web.routes import ANSWERED, Answered, Call, Routes
+from loopsy.web.status import task_counts
 from loopsy.wire import urls
 from loopsy.wire.terminals import RUNNING
 
@@ -73,14 +74,14 @@ class Figures:
         from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 
         daemon = self.daemon
-        peers, messages = daemon.peers.counts(), daemon.messages.counts()
+        peers, messages, tasks = daemon.peers.counts(), daemon.messages.counts(), task_counts(daemon)
         open_terminals = sum(one.status == RUNNING for one in daemon.terminals.list(LOCAL))
         for name, text, value in (
             ("loopsy_uptime_seconds", "Since the daemon started", daemon.uptime),
             ("loopsy_jobs_active", "Commands running", daemon.execution.active),
             ("loopsy_terminals_active", "Terminals open", open_terminals),
-            ("loopsy_ai_tasks_active", "AI tasks that are not over", daemon.tasks.active),
-            ("loopsy_ai_tasks_kept", "AI tasks remembered", daemon.tasks.total),
+            ("loopsy_ai_tasks_active", "AI tasks that are not over", tasks.active),
+            ("loopsy_ai_tasks_kept", "AI tasks remembered", tasks.total),
             ("loopsy_messages_unread", "Messages in the inbox that nobody took", messages.unread),
             ("loopsy_messages_queued", "Messages that wait for a peer", messages.queued),
             ("loopsy_context_entries", "Entries of the context store", daemon.context.count()),

@@ -23,6 +23,12 @@ def tls_state(own: OwnTls | None) -> TlsState:
     return TlsState(enabled=True, fingerprint=own.fingerprint, expires_at=own.expires)
 
 
+def task_counts(daemon: Daemon) -> TaskCounts:
+    """How many AI tasks there are; without the service that holds them there are none."""
+    tasks = daemon.tasks.made
+    return TaskCounts(active=0, total=0) if tasks is None else TaskCounts(active=tasks.active, total=tasks.total)
+
+
 @frozen(eq=False)
 class StatusArea:
     """How this daemon is."""
@@ -58,7 +64,7 @@ class StatusArea:
             jobs=JobCounts(active=daemon.execution.active, total=daemon.execution.total),
             context=ContextCounts(entries=daemon.context.count()),
             messages=daemon.messages.counts(),
-            ai_tasks=TaskCounts(active=daemon.tasks.active, total=daemon.tasks.total),
+            ai_tasks=task_counts(daemon),
             tls=tls_state(daemon.tls),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
@@ -14,8 +14,6 @@ from loopsy.core.principals import LocalOnly, Scope, Scoped
 from loopsy.core.rates import Category
 from loopsy.errors import InvalidRequest, RateLimited
 from loopsy.services.daemon import Daemon
-from loopsy.services.task_book import Sight, TaskBook
-from loopsy.services.tasks import Tasks
 from loopsy.web.request import EdgeRequest
 from loopsy.web.routes import ANSWERED, Answered, Call, Routes
 from loopsy.web.streams import READ, Pulled
@@ -34,6 +32,10 @@ from loopsy.wire.tasks import (
     TaskEvents,
     TaskList,
 )
+
+if TYPE_CHECKING:
+    from loopsy.services.task_book import Sight, TaskBook
+    from loopsy.services.tasks import Tasks
 
 ACCESS, MAY_APPROVE = Scoped(Scope.AI_TASKS), Scoped(Scope.APPROVE)
 NOTED = 200
@@ -180,7 +182,7 @@ class TasksArea:
 
     @property
     def _tasks(self) -> Tasks:
-        return self.daemon.tasks
+        return self.daemon.tasks.get()
 
 
 def one_of(call: Call[None], name: str, words: tuple[str, ...]) -> str | None:
