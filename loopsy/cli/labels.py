@@ -12,7 +12,7 @@ from loopsy.wire import urls
 
 
 def fill(parser: argparse.ArgumentParser) -> None:
-    """The parser of ``peers label``."""
+    """The parser of ``peers label``. Options may also stand between the labels."""
     arguments.describe(
         parser,
         "Give a peer labels, or take them away; without any, show those it has. They are this machine's own words:\n"
@@ -21,6 +21,8 @@ def fill(parser: argparse.ArgumentParser) -> None:
         "loopsy exec --label gpu --label linux nvidia-smi",
         run,
     )
+    if isinstance(parser, arguments.Parser):
+        parser.is_intermixed = True
     arguments.complete_peers(parser.add_argument("peer", help="its name, hostname or node id"))
     parser.add_argument("labels", nargs="*", metavar="label", help="letters, digits, dot, _ and -")
     parser.add_argument("--remove", action="store_true", help="take these away (without labels: all)")
