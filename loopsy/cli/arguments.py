@@ -99,6 +99,48 @@ def add_peer(parser: argparse.ArgumentParser) -> None:
     complete_peers(action)
 
 
+MANY = ("--on", "--all", "--label")
+"""Options that choose several machines."""
+
+
+def add_many(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that may run on several machines."""
+    add = parser.add_argument
+    complete(add("--on", action="append", metavar="A,B", help="on these machines (. is this one)"), "several_peers")
+    add("--all", action="store_true", help="on every peer that this machine is paired with")
+    complete(
+        add("--label", action="append", metavar="LABEL", help="on the peers that have it (repeated: all of them)"),
+        "known_labels",
+    )
+    add("--forks", type=how_many, default=10, metavar="N", help="so many at once (default: 10)")
+    add("--stop-on-error", action="store_true", help="begin on no more machines after the first failure")
+
+
+def wants_many(args: argparse.Namespace) -> bool:
+    """Whether one of ``MANY`` was given."""
+    return bool(args.on or args.all or args.label)
+
+
+def how_many(text: str) -> int:
+    """How many at once. Each is a thread and a connection."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 256")
+    return int(text)
+
+
+def complete(action: argparse.Action, by: str) -> None:
+    """Let the shell complete this argument by a function of ``loopsy.cli.completion``: it takes the data directory
+    and what stands there already."""
+
+    def names(prefix: str = "", **context: Any) -> list[str]:
+        from loopsy.cli import completion
+
+        found: list[str] = getattr(completion, by)(getattr(context.get("parsed_args"), "data_dir", None), prefix)
+        return found
+
+    setattr(action, "completer", names)  # noqa: B010 - as below
+
+
 def complete_peers(action: argparse.Action) -> None:
     """Let the shell complete this argument with peer names."""
     setattr(action, "completer", peer_names)  # noqa: B010 - argcomplete's way to say it; argparse knows no such field
@@ -109,6 +151,14 @@ def peer_names(**context: Any) -> list[str]:
     from loopsy.cli.completion import known_peers
 
     return known_peers(getattr(context.get("parsed_args"), "data_dir", None))
+
+
+def session_names(**context: Any) -> list[str]:
+    """Argcomplete's completer for sessions of this machine."""
+    from loopsy.store import sessions
+
+    directory = data_dir(getattr(context.get("parsed_args"), "data_dir", None))
+    return [session.name for session in sessions.every(sessions.main_of(Layout(directory)))]
 
 
 def daemon_of(args: argparse.Namespace) -> LocalDaemon:

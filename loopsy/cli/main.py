@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from loopsy.cli.arguments import Parser
+from loopsy.cli.arguments import Parser, session_names
 from loopsy.cli.render import clean
 from loopsy.errors import LoopsyError, UsageError
 
@@ -32,6 +32,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "key": ("setup", "show this machine's key, or make a new one"),
         "logs": ("logs", "show or verify the audit log"),
         "mcp": ("mcp", "let AI agents use it all; tell them of it"),
+        "session": ("session", "run more daemons here, each a peer of its own"),
     },
     "other machines": {
         "pair": ("pair", "let this machine and another know each other"),
@@ -107,17 +108,29 @@ def run(words: list[str]) -> int:
 
 
 def take_data_dir(words: list[str]) -> tuple[str | None, list[str]]:
-    """``--data-dir DIR`` before the command.
+    """``--data-dir DIR`` and ``--session NAME`` before the command, as the data directory that they mean.
 
-    :raises UsageError: the directory is missing.
+    :raises UsageError: the directory or the name is missing. :raises ConfigError: there is no such session.
     """
-    directory = None
-    while words and words[0].partition("=")[0] == "--data-dir":
+    given: dict[str, str] = {}
+    while words and words[0].partition("=")[0] in ("--data-dir", "--session"):
         option, equals, value = words[0].partition("=")
         if not equals and len(words) < 2:
-            raise UsageError(f"{option} needs a directory")
-        directory, words = (value, words[1:]) if equals else (words[1], words[2:])
-    return directory, words
+            raise UsageError(f"{option} needs a {'directory' if option == '--data-dir' else 'name'}")
+        given[option], words = (value, words[1:]) if equals else (words[1], words[2:])
+    directory = given.get("--data-dir")
+    return session_dir(directory, given["--session"]) if "--session" in given else directory, words
+
+
+def session_dir(directory: str | None, name: str) -> str:
+    """The data directory of a session.
+
+    :raises UsageError: :raises ConfigError: there is no such session.
+    """
+    from loopsy.store import sessions
+    from loopsy.store.layout import Layout, data_dir
+
+    return str(sessions.existing(sessions.main_of(Layout(data_dir(directory))), name).layout.root)
 
 
 def parser_of(name: str) -> Parser:
@@ -149,7 +162,11 @@ def unknown(name: str) -> UsageError:
 
 def overview() -> str:
     """What ``loopsy --help`` prints."""
-    lines = ["usage: loopsy [--data-dir DIR] <command> …", "", "Commands, files and values between your machines."]
+    lines = [
+        "usage: loopsy [--data-dir DIR] [--session NAME] <command> …",
+        "",
+        "Commands, files and values between your machines.",
+    ]
     for title, section in SECTIONS.items():
         lines += ["", f"{title}:", *(f"  {name:<12}{text}" for name, (_, text) in section.items())]
     return "\n".join(
@@ -158,6 +175,7 @@ def overview() -> str:
             "",
             "options:",
             "  --data-dir  another data directory than ~/.loopsy (or $LOOPSY_DATA_DIR)",
+            "  --session   speak to that session's daemon (see: loopsy session --help)",
             "  --version   print the version",
             "",
             "loopsy <command> --help tells more, with an example.",
@@ -171,6 +189,8 @@ def complete() -> None:
 
     parser = Parser(prog="loopsy")
     parser.add_argument("--data-dir", metavar="DIR")
+    session = parser.add_argument("--session", metavar="NAME")
+    setattr(session, "completer", session_names)  # noqa: B010 - argcomplete's way to say it
     parser.add_argument("--version", action="store_true")
     commands = parser.add_subparsers()
     for name, (_, text) in COMMANDS.items():

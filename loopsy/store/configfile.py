@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,15 @@ from attrs import frozen
 from loopsy import config
 from loopsy.errors import ConfigError
 from loopsy.store import atomic
+from loopsy.store.filelock import try_lock
 
 HEADING = """\
 # loopsy's configuration for this machine. Every key and its default: the sample in etc/config.yaml.
 # After a change run: loopsy reload
 """
+
+LOCK_S, LOCK_LOOK_S = 10.0, 0.01
+"""A change takes some 50 ms."""
 
 
 @frozen
@@ -32,6 +39,16 @@ class Removed:
     """As a key's new value: its list without this item."""
 
     item: str
+
+
+@frozen
+class Entry:
+    """As a key's new value: its list of maps, in which ``item`` takes the place of those whose ``by`` is ``value``.
+    Without an item they are only taken out."""
+
+    by: str
+    value: Any
+    item: Mapping[str, Any] | None = None
 
 
 def load(path: Path) -> config.Parsed:
@@ -83,6 +100,32 @@ def change_all(path: Path, edits: Sequence[tuple[Sequence[str], Any]]) -> None:
 
     :raises ConfigError: the file, or what it would become, can't be used.
     """
+    with _alone(path):
+        _change_all(path, edits)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """The daemon and a command may change the file at the same time: each reads all of it before it writes all of it.
+
+    :raises ConfigError: another holds it for longer than any change takes.
+    """
+    if not path.exists():
+        yield  # whoever reads it will say so
+        return
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + LOCK_S
+        while not try_lock(descriptor):
+            if time.monotonic() > deadline:
+                raise ConfigError(f"{path} is being changed by another process for more than {LOCK_S:g} s")
+            time.sleep(LOCK_LOOK_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _change_all(path: Path, edits: Sequence[tuple[Sequence[str], Any]]) -> None:
     text = _read(path)
     config.compose(text, str(path))  # says in our own words where it is not YAML; the next takes long to find that out
     yaml = _round_trip()
@@ -107,12 +150,16 @@ def _set(document: Any, keys: Sequence[str], value: Any, path: Path) -> None:
         if at == len(keys) - 1:
             break
         if section.get(key) is None:
+            if value is None:
+                return  # it isn't there
             section[key] = {}
         section = section[key]
     if value is None:
         section.pop(keys[-1], None)
     elif isinstance(value, Added | Removed):
         _set_item(section, keys[-1], value)
+    elif isinstance(value, Entry):
+        _set_entry(section, keys[-1], value)
     else:
         section[keys[-1]] = value
 
@@ -128,6 +175,16 @@ def _set_item(section: Any, key: str, value: Added | Removed) -> None:
     if isinstance(value, Removed):
         for at in reversed(found):
             del items[at]
+
+
+def _set_entry(section: Any, key: str, value: Entry) -> None:
+    if section.get(key) is None:
+        section[key] = []
+    items = section[key]
+    for at in reversed([at for at, item in enumerate(items) if item.get(value.by) == value.value]):
+        del items[at]
+    if value.item is not None:
+        items.append(dict(value.item))
 
 
 def _round_trip() -> Any:

@@ -9,8 +9,8 @@ from pathlib import Path
 from loopsy.errors import DataDirError
 
 DIRECTORY_MODE, FILE_MODE = 0o700, 0o600
-OURS = ("config.yaml*", "node-id", "daemon.pid", "loopsy.db*", "context.json*", "peers.json*", "logs", "logs/*", "tls",
-        "tls/*", "tasks", "tasks/*")  # fmt: skip
+OURS = ("config.yaml*", ".config.yaml.lock", "sessions", "node-id", "daemon.pid", "loopsy.db*", "context.json*",
+        "peers.json*", "logs", "logs/*", "tls", "tls/*", "tasks", "tasks/*")  # fmt: skip
 """With the copies that ``init --force`` and an import keep beside the files."""
 
 
@@ -31,6 +31,8 @@ class Layout:
         """What finished AI tasks changed, as patches."""
         self.jobs = self.root / "jobs"
         """The output of detached jobs."""
+        self.sessions = self.root / "sessions"
+        """The data directories of this machine's further daemons, by name."""
         self.logs = self.root / "logs"
         self.audit = self.logs / "audit.jsonl"
         self.daemon_log = self.logs / "daemon.log"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from loopsy.errors import ConfigError
 from loopsy.store import configfile
+from loopsy.store.configfile import Entry
 
 KEY = configfile.new_key()
 TEXT = f"""\
@@ -57,7 +59,7 @@ def test_any_name_and_key_is_read_back_as_it_was_set_and_gone_once_removed(keys:
         for name in keys:
             configfile.change(path, ("auth", "peerKeys", name), None)
         assert configfile.load(path).config == before
-        assert [p.name for p in Path(directory).iterdir()] == ["c.yaml"]
+        assert {p.name for p in Path(directory).iterdir()} <= {"c.yaml", ".c.yaml.lock"}
 
 
 BAD: list[tuple[tuple[str, ...], Any, str]] = [
@@ -129,3 +131,30 @@ def test_a_list_that_was_not_there_begins(path: Path) -> None:
     assert configfile.load(path).config.ai_tasks.rules == ("allow Bash(x\ny)",)
     with pytest.raises(ConfigError, match=r"aiTasks.rules.1 must be a rule"):
         configfile.change(path, ("aiTasks", "rules"), configfile.Added("maybe Bash"))
+
+
+PEERS = ("discovery", "manualPeers")
+PEER = {"address": "127.0.0.1", "port": 19533, "hostname": "kai"}
+
+
+def test_a_list_of_maps_is_edited_by_one_of_their_keys_and_keeps_its_other_items(path: Path) -> None:
+    text = "auth:\n  apiKey: " + KEY + "\ndiscovery:\n  manualPeers:\n    - address: 10.0.0.9   # the old one\n"
+    path.write_text(text)
+    configfile.change(path, PEERS, Entry("hostname", "kai", {**PEER, "port": 1}))
+    configfile.change(path, PEERS, Entry("hostname", "kai", PEER))
+    found = configfile.load(path).config.discovery.manual_peers
+    assert [(peer.address, peer.port, peer.hostname) for peer in found] == [
+        ("10.0.0.9", 19532, None),
+        ("127.0.0.1", 19533, "kai"),
+    ]
+    assert "# the old one" in path.read_text()
+    configfile.change(path, PEERS, Entry("hostname", "kai"))
+    assert path.read_text() == text
+
+
+def test_two_who_change_the_file_at_once_both_find_their_change_in_it(path: Path) -> None:
+    configfile.create(path, {"auth": {"apiKey": KEY}}, replace=True)
+    names = [f"peer-{number}" for number in range(24)]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(lambda name: configfile.change(path, ("auth", "peerKeys", name), KEY), names))
+    assert sorted(configfile.load(path).config.auth.peer_keys) == sorted(names)
