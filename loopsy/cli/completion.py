@@ -56,6 +56,30 @@ def known_messages(directory: str | None) -> list[str]:
         return []
 
 
+def several_peers(directory: str | None, prefix: str) -> list[str]:
+    """Peers behind those that stand there already: ``kai,l`` → ``kai,leo``."""
+    before, comma, _ = prefix.rpartition(",")
+    return [f"{before}{comma}{name}" for name in [*known_peers(directory), "."] if name not in before.split(",")]
+
+
+def known_labels(directory: str | None, _: str) -> list[str]:
+    """All that some peer has."""
+    try:
+        peers = LocalDaemon(data_dir(directory)).ask("GET", urls.PEERS, timeout=PROMPT_S)["peers"]
+        return sorted({str(label) for peer in peers for label in peer.get("labels") or ()})
+    except (LoopsyError, KeyError, TypeError):
+        return []
+
+
+def known_jobs(directory: str | None, _: str) -> list[str]:
+    """The ids of this machine's jobs, those that are over too, as far as they ran detached."""
+    try:
+        answer = LocalDaemon(data_dir(directory)).ask("GET", f"{urls.JOBS}?all=1", timeout=PROMPT_S)
+        return sorted({str(job["jobId"]) for job in [*answer["jobs"], *answer["detached"]]})
+    except (LoopsyError, KeyError, TypeError):
+        return []
+
+
 def known_peers(directory: str | None) -> list[str]:
     """The names of the peers, or nothing when the daemon can't say."""
     try:

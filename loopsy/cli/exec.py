@@ -28,7 +28,7 @@ PIPE_CLOSED = BY_SIGNAL + 13
 CANCEL_S = 5.0
 """How long a cancel may take before the connection is just closed, which ends the job too."""
 FLAGS = ("-i", "-t", "-it", "-ti")
-VALUED = ("--timeout", "--cwd", "--env", "--key", "--data-dir")
+VALUED = ("--timeout", "--cwd", "--env", "--key", "--data-dir", "--on", "--label", "--forks")
 """Options that take the next word."""
 PEER_KEY = "X-Loopsy-Peer-Key"
 
@@ -39,20 +39,28 @@ def fill(parser: arguments.Parser, name: str) -> None:
         parser,
         "Run a command on a peer. Output comes through as it is written there, and the exit status is the command's:\n"
         "128+n if signal n ended it, 124 after --timeout, 255 if loopsy itself failed. No shell reads the command.\n"
-        "Everything behind the peer belongs to the command. Ctrl-C cancels it there; a second one does not wait.",
+        "Everything behind the peer belongs to the command. Ctrl-C cancels it there; a second one does not wait.\n"
+        "With --on, --all or --label it runs on several machines, and no peer is named before the command: each line\n"
+        "of output stands behind its machine's name, and the exit status is the highest of all.",
         "loopsy exec kai uname -a\n"
         "loopsy exec --timeout 5m --cwd ~/src/site kai make test\n"
         "loopsy exec kai -- sh -c 'df -h | tail -1'\n"
         "tar c . | loopsy exec -i kai -- tar x -C /tmp/site\n"
         "loopsy exec -t kai -- htop\n"
-        "loopsy exec . true                  # on this machine",
+        "loopsy exec . true                  # on this machine\n"
+        "loopsy exec --on kai,leo,. -- uname -a\n"
+        "loopsy exec --all --forks 4 --stop-on-error -- sh -c 'cd app && git pull'\n"
+        "loopsy exec --label gpu --json nvidia-smi",
         run,
     )
-    parser.usage = "loopsy exec [options] <peer> [--] <command> [argument …]"
+    parser.usage = (
+        "loopsy exec [options] <peer> [--] <command> [argument …]\n"
+        "       loopsy exec [options] --on A,B | --all | --label LABEL [--] <command> [argument …]"
+    )
     parser.set_defaults(failed=FAILED)
     parser.split = split
     arguments.complete_peers(
-        parser.add_argument("peer", help="a name, a node id, or address[:port]; . is this machine")
+        parser.add_argument("peer", nargs="?", help="a name, a node id, or address[:port]; . is this machine")
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
     parser.add_argument("--timeout", type=arguments.milliseconds, metavar="TIME", help="end it after 90, 90s, 5m, 2h")
@@ -68,6 +76,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
         help="the key to present there, this once; - reads it from stdin (or set LOOPSY_PEER_KEY: a key given here "
         "can be seen by others on this machine)",
     )
+    arguments.add_many(parser)
     arguments.add_json(parser)
 
 
@@ -76,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
 
     :raises LoopsyError: it could not be started, or the connection was lost.
     """
+    if arguments.wants_many(args):
+        return on_many(args)
+    if args.peer is None:
+        raise UsageError("on which peer, and what?", hint="loopsy exec <peer> <command> [argument …]")
     if not args.command:
         raise UsageError(f"what should run on {args.peer}?", hint=f"loopsy exec {args.peer} <command> [argument …]")
     peer = arguments.peer_of(args.peer)
@@ -96,26 +109,43 @@ def run(args: argparse.Namespace) -> int:
     return RemoteRun(daemon, peer, args.peer, args.timeout).follow(body, headers)
 
 
+def on_many(args: argparse.Namespace) -> int:
+    """On several machines.
+
+    :raises UsageError: a peer is named, too, or no command.
+    """
+    if args.peer is not None:
+        raise UsageError(f"{args.peer}: --on, --all and --label stand before the command, and no peer with them")
+    if not args.command:
+        raise UsageError("what should run there?", hint="loopsy exec --all -- <command> [argument …]")
+    from loopsy.cli.exec_many import run as run_many
+
+    return run_many(args)
+
+
 def split(words: list[str]) -> tuple[list[str], list[str]]:
     """Our own words (options and the peer), and the command's.
 
     Options may also stand between the peer and the command (``exec kai --timeout 5 make``): no program's name starts
-    with a dash. The command begins at the second other word, or behind ``--``. Argparse has no words for this, and
+    with a dash. The command begins at the second other word, or behind ``--``; at the first, if several machines were
+    chosen by an option before it. Argparse has no words for this, and
     what it makes of ``--`` differs between versions of Python.
     """
     at = 0
     options: list[str] = []
     peer: list[str] = []
+    is_many = False
     while at < len(words):
         word = words[at]
-        if word == "--" and peer:
+        is_many = is_many or word.partition("=")[0] in arguments.MANY
+        if word == "--" and (peer or is_many):
             at += 1
             break
         if word.startswith("-"):
             length = 2 if word in VALUED else 1
             options += words[at : at + length]
             at += length
-        elif peer:
+        elif peer or is_many:
             break
         else:
             peer = [word]

@@ -68,8 +68,8 @@ class Response:
         """
         return b"".join(self.stream())
 
-    def wait_at_most(self, seconds: float) -> None:
-        """From now on, for each piece."""
+    def wait_at_most(self, seconds: float | None) -> None:
+        """From now on, for each piece; None: for as long as it takes."""
         self._connection.settimeout(seconds)
 
     def close(self) -> None:

@@ -62,6 +62,12 @@ class LocalDaemon:
             self._endpoint = read_endpoint(self.layout)
         return self._endpoint
 
+    def another(self) -> LocalDaemon:
+        """One more client of the same daemon, for another thread: it need not read the config again."""
+        made = LocalDaemon(self.layout.root)
+        made._endpoint = self.endpoint
+        return made
+
     def ask(
         self,
         method: str,
