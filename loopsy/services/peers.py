@@ -367,6 +367,7 @@ class Peers(Service):
         record = self._book.get(node_id)
         if record is None:
             return
+        began = self._reactor.seconds()
         updated = await self._look(record)
         if self._book.get(node_id) is not record:
             return  # it introduced itself, or was removed, meanwhile
@@ -377,7 +378,8 @@ class Peers(Service):
             self._book.put(updated)
             if record.failure_count and not updated.failure_count:
                 self._tell(updated)  # it was away for less than it takes to be called offline
-        self._schedule(updated, rules.probe_wait(updated))
+        # from one question to the next, however long the answer took: so a dead machine is offline within 50 s
+        self._schedule(updated, max(0.0, rules.probe_wait(updated) - (self._reactor.seconds() - began)))
 
     async def _look(self, record: Record) -> Record:
         """Ask after a peer; learn who it is, and tell it who we are, where we have a key."""

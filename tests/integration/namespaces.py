@@ -1,8 +1,8 @@
 """Hosts of the test's own: network namespaces on a bridge that an attacker's namespace holds: it sees every packet.
 
-    host a ── veth ──┐
-                     ├── bridge, in the attacker's namespace
-    host b ── veth ──┘
+host a ── veth ──┐
+                 ├── bridge, in the attacker's namespace
+host b ── veth ──┘
 """
 
 from __future__ import annotations
@@ -112,6 +112,32 @@ class Lan:
     def seen(self) -> bytes:
         """Every byte that went over the bridge."""
         return self.capture.read_bytes()
+
+    def cut(self, host: Host) -> None:
+        """Pull the host's cable out."""
+        ip("link", "set", self._port(host), "down", inside=self.attacker.namespace)
+
+    def plug(self, host: Host) -> None:
+        """Put it in again."""
+        ip("link", "set", self._port(host), "up", inside=self.attacker.namespace)
+
+    def _port(self, host: Host) -> str:
+        return f"port{self.hosts.index(host)}"
+
+    @contextmanager
+    def partition(self) -> Iterator[None]:
+        """No host reaches another, though every cable is in."""
+        self._isolate("on")
+        try:
+            yield
+        finally:
+            self._isolate("off")
+
+    def move(self, host: Host, address: str) -> None:
+        """Give the host another address in place of the one that it has."""
+        ip("addr", "add", f"{address}/24", "dev", "eth0", inside=host.namespace)
+        ip("addr", "del", f"{host.address}/24", "dev", "eth0", inside=host.namespace)
+        host.address = address
 
     @contextmanager
     def between(self, victim: Host) -> Iterator[str]:
