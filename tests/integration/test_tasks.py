@@ -453,3 +453,20 @@ def test_notices(make_node: MakeNode, tmp_path: Path) -> None:
         thread.join()
         server.server_close()
 
+
+
+def test_old_ones_go_when_their_events_take_too_much(make_node: MakeNode, repo: Path) -> None:
+    node = make_node("pruned", aiTasks={"keepBytes": 1024 * 1024})
+    kai = Client(node.start())
+    old = kai.start("flood 6000", "run echo two >> a", "done", cwd=str(repo))
+    kai.over(old)
+    new = kai.start("flood 6000", "done")
+    kai.over(new)
+    patches = list(node.layout.tasks.iterdir())
+    assert [path.name for path in patches] == [f"{old}.patch"]
+    assert patches[0].stat().st_mode & 0o777 == 0o600
+    node.stop()
+    node.start()
+    until(lambda: kai.ask("GET", f"/{old}").status == 404)
+    assert len(kai.events(new)) > 6000
+    assert list(node.layout.tasks.iterdir()) == []
