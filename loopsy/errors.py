@@ -414,14 +414,8 @@ class BodyTooLarge(InvalidRequest):
     status = 413
 
 
-class BodyTooSlow(InvalidRequest):
-    """The body did not come within 30 seconds."""
-
-    status = 408
-
-
-class HeadTooSlow(InvalidRequest):
-    """The request's head did not come within 15 seconds."""
+class RequestTooSlow(InvalidRequest):
+    """The request did not come in time."""
 
     status = 408
 

@@ -24,7 +24,7 @@ from loopsy.core import hosts, principals
 from loopsy.core.dashboard import check_page
 from loopsy.core.hosts import is_loopback
 from loopsy.core.principals import NEARBY, STRANGER, Local, Principal
-from loopsy.errors import BodyTooLarge, BodyTooSlow, Forbidden, InternalError, InvalidRequest, LoopsyError
+from loopsy.errors import BodyTooLarge, Forbidden, InternalError, InvalidRequest, LoopsyError, RequestTooSlow
 from loopsy.services.clock import now_ms
 from loopsy.web.bodies import BodyStream, BufferedBody
 from loopsy.web.edge import Admission, Edge
@@ -155,7 +155,7 @@ class EdgeRequest(server.Request):
     def _too_slow(self) -> None:
         """The body did not come in time."""
         if self._refusal is None:
-            self._refuse(BodyTooSlow(), None)
+            self._refuse(RequestTooSlow(f"the body did not come within {BODY_S:g} seconds"), None)
         else:
             self.cut()
 

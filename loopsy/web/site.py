@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
 
-from loopsy.errors import HeadersTooLarge, HeadTooSlow, LoopsyError
+from loopsy.errors import HeadersTooLarge, LoopsyError, RequestTooSlow
 from loopsy.web.edge import Edge
 from loopsy.web.request import REASONS, EdgeRequest
 from loopsy.wire import codec
@@ -89,7 +89,7 @@ class Channel(http.HTTPChannel):
 
     def _head_is_late(self) -> None:
         self._head_deadline = None
-        self._refuse_head(HeadTooSlow())
+        self._refuse_head(RequestTooSlow(f"the request's head did not come within {HEAD_S:g} seconds"))
 
     def _stop_deadline(self) -> None:
         if self._head_deadline is not None:
