@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import signal
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -54,6 +56,7 @@ def makeService(options: Options) -> IService:
         log.warn("{warning}", warning=warning)
     Listener(reactor, daemon).setServiceParent(root)
     reload_on_hangup(reactor, daemon.settings.reload, log)
+    reactor.callWhenRunning(succeed_on_term, reactor)
     return root
 
 
@@ -68,3 +71,14 @@ def reload_on_hangup(reactor: Any, reload: Any, log: Logger) -> None:
 
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(take_up))
+
+
+def succeed_on_term(reactor: Any) -> None:
+    """A stop that was asked for ends with status 0: ended by the signal, as is twistd's way, it would be a failure to
+    launchd, which starts those again."""
+
+    def stop() -> None:
+        with suppress(ReactorNotRunning):  # it is stopping
+            reactor.stop()
+
+    signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(stop))

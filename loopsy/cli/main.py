@@ -32,6 +32,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "key": ("setup", "show this machine's key, or make a new one"),
         "logs": ("logs", "show or verify the audit log"),
         "mcp": ("mcp", "let AI agents use it all; tell them of it"),
+        "enable": ("service", "start the daemon at every login"),
+        "disable": ("service", "no longer"),
+        "service-status": ("service", "show whether it does"),
         "session": ("session", "run more daemons here, each a peer of its own"),
     },
     "other machines": {
@@ -168,7 +171,7 @@ def overview() -> str:
         "Commands, files and values between your machines.",
     ]
     for title, section in SECTIONS.items():
-        lines += ["", f"{title}:", *(f"  {name:<12}{text}" for name, (_, text) in section.items())]
+        lines += ["", f"{title}:", *(f"  {name:<16}{text}" for name, (_, text) in section.items())]
     return "\n".join(
         [
             *lines,
