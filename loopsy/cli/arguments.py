@@ -129,13 +129,13 @@ def how_many(text: str) -> int:
 
 
 def complete(action: argparse.Action, by: str) -> None:
-    """Let the shell complete this argument by a function of ``loopsy.cli.completion``: it takes the data directory
-    and what stands there already."""
+    """Let the shell complete this argument by a function of ``loopsy.cli.completion``: it takes the options so far
+    and what of this word stands there already."""
 
     def names(prefix: str = "", **context: Any) -> list[str]:
         from loopsy.cli import completion
 
-        found: list[str] = getattr(completion, by)(getattr(context.get("parsed_args"), "data_dir", None), prefix)
+        found: list[str] = getattr(completion, by)(context.get("parsed_args") or argparse.Namespace(), prefix)
         return found
 
     setattr(action, "completer", names)  # noqa: B010 - as below

@@ -1,4 +1,4 @@
-"""The progress bar of a transfer, on standard error. Imported only where one is drawn: rich takes its time."""
+"""The progress bars of transfers, on standard error. Imported only where one is drawn: rich takes its time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from rich.progress import (
 )
 
 from loopsy.cli.following import title
+from loopsy.cli.render import clean
 
 
 class Bar:
-    """Name, bar, bytes, rate and time left; goes away when the transfer is over."""
+    """Name, bar, bytes, rate and time left, for one transfer or several; goes away when they are over."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -33,19 +34,24 @@ class Bar:
             console=Console(stderr=True, highlight=False),
             transient=True,
         )
-        self._task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
 
-    def show(self, info: dict[str, Any]) -> None:
-        """One snapshot."""
+    def show(self, info: dict[str, Any], name: str = "") -> None:
+        """One snapshot. Each ``name`` has a bar of its own; without any, the transfer is named by what is moved."""
         files = info.get("filesTotal") or 0
         done = info.get("filesDone", 0) + info.get("filesSkipped", 0)
         counted = f"{done}/{files} files" if files > 1 else ""
-        if self._task is None:
+        if name not in self._tasks:
             self._progress.start()
-            self._task = self._progress.add_task(title(info), total=None, files=counted)
+            self._tasks[name] = self._progress.add_task(clean(name) or title(info), total=None, files=counted)
         self._progress.update(
-            self._task, total=info.get("bytesTotal"), completed=info.get("bytesDone", 0), files=counted
+            self._tasks[name], total=info.get("bytesTotal"), completed=info.get("bytesDone", 0), files=counted
         )
+
+    def drop(self, name: str) -> None:
+        """That one is over."""
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
 
     def stop(self) -> None:
         """It is over."""

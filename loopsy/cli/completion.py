@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from loopsy.cli import arguments
 from loopsy.client.local import LocalDaemon
@@ -56,26 +57,29 @@ def known_messages(directory: str | None) -> list[str]:
         return []
 
 
-def several_peers(directory: str | None, prefix: str) -> list[str]:
+def several_peers(args: argparse.Namespace, prefix: str) -> list[str]:
     """Peers behind those that stand there already: ``kai,l`` → ``kai,leo``."""
     before, comma, _ = prefix.rpartition(",")
-    return [f"{before}{comma}{name}" for name in [*known_peers(directory), "."] if name not in before.split(",")]
+    names = [*known_peers(getattr(args, "data_dir", None)), "."]
+    return [f"{before}{comma}{name}" for name in names if name not in before.split(",")]
 
 
-def known_labels(directory: str | None, _: str) -> list[str]:
+def known_labels(args: argparse.Namespace, _: str) -> list[str]:
     """All that some peer has."""
-    try:
-        peers = LocalDaemon(data_dir(directory)).ask("GET", urls.PEERS, timeout=PROMPT_S)["peers"]
-        return sorted({str(label) for peer in peers for label in peer.get("labels") or ()})
-    except (LoopsyError, KeyError, TypeError):
-        return []
+    return sorted({str(label) for peer in _asked(args, urls.PEERS, "peers") for label in peer.get("labels") or ()})
 
 
-def known_jobs(directory: str | None, _: str) -> list[str]:
-    """The ids of this machine's jobs, those that are over too, as far as they ran detached."""
+def known_jobs(args: argparse.Namespace, _: str) -> list[str]:
+    """The ids of a machine's jobs; those that ran detached and are over, too."""
+    path = urls.on_peer(urls.JOBS, arguments.peer_of(getattr(args, "peer", None)))
+    return sorted({str(job["jobId"]) for job in _asked(args, f"{path}?all=1", "jobs", "detached")})
+
+
+def _asked(args: argparse.Namespace, path: str, *lists: str) -> list[dict[str, Any]]:
+    """What the daemon's answer has in these lists; nothing when it can't say."""
     try:
-        answer = LocalDaemon(data_dir(directory)).ask("GET", f"{urls.JOBS}?all=1", timeout=PROMPT_S)
-        return sorted({str(job["jobId"]) for job in [*answer["jobs"], *answer["detached"]]})
+        answer = arguments.daemon_of(args).ask("GET", path, timeout=PROMPT_S)
+        return [item for name in lists for item in answer[name]]
     except (LoopsyError, KeyError, TypeError):
         return []
 

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     if arguments.wants_many(args):
         return on_many(args)
     if args.peer is None:
-        raise UsageError("on which peer, and what?", hint="loopsy exec <peer> <command> [argument …]")
+        raise UsageError("a peer is required, and a command", hint="loopsy exec <peer> <command> [argument …]")
     if not args.command:
         raise UsageError(f"what should run on {args.peer}?", hint=f"loopsy exec {args.peer} <command> [argument …]")
     peer = arguments.peer_of(args.peer)

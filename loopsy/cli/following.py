@@ -95,7 +95,7 @@ class Follower:
         last: dict[str, Any] = {}
         try:
             for last in self._snapshots():
-                self._show(last)
+                self.show(last)
         except ConnectionBroken:
             if not self._interrupted:
                 raise gone() from None
@@ -114,7 +114,8 @@ class Follower:
                 for text in decoder.feed(piece):
                     yield json.loads(text)
 
-    def _show(self, info: dict[str, Any]) -> None:
+    def show(self, info: dict[str, Any]) -> None:
+        """A snapshot came."""
         if self._bar is None and self._wants_bar(info):
             from loopsy.cli.bar import Bar
 
@@ -130,11 +131,18 @@ class Follower:
         """The first Ctrl-C cancels the job and waits for its end; the second leaves at once."""
         if self._interrupted:
             raise KeyboardInterrupt
-        self._interrupted = True
         try:
-            self._daemon.ask("DELETE", address_of(self._id), timeout=CANCEL_S)
+            self.cancel()
         except LoopsyError:
             raise KeyboardInterrupt from None
+
+    def cancel(self) -> None:
+        """End it; ``follow`` comes back with its last state.
+
+        :raises LoopsyError: the daemon's.
+        """
+        self._interrupted = True
+        self._daemon.ask("DELETE", address_of(self._id), timeout=CANCEL_S)
 
 
 def gone() -> LoopsyError:
@@ -157,10 +165,15 @@ def tell_end(info: dict[str, Any], args: argparse.Namespace, dry: bool) -> int:
     if state == "cancelled":
         print(f"loopsy: cancelled; {AGAIN}", file=sys.stderr)
         return INTERRUPTED
+    raise failure(info)
+
+
+def failure(info: dict[str, Any]) -> LoopsyError:
+    """Why it failed."""
     hint = info.get("hint") or (AGAIN if info.get("bytesSent") else None)
     details = {"hint": hint} if hint else {}
     error = {"code": info.get("errorCode"), "message": info.get("error"), "details": details}
-    raise from_wire(0, {"error": error})
+    return from_wire(0, {"error": error})
 
 
 def seconds(info: dict[str, Any]) -> float:

@@ -33,7 +33,7 @@ def fill(parser: arguments.Parser, name: str) -> None:
     parser.is_intermixed = True
     parser.usage = "loopsy jobs [<peer>] [--all] [--json]\n       loopsy jobs logs|wait|cancel <job id> [--peer PEER]"
     arguments.complete_peers(parser.add_argument("peer_or_verb", nargs="?", metavar="peer", help="whose jobs"))
-    parser.add_argument("job_id", nargs="?", metavar="job id", help="which job")
+    arguments.complete(parser.add_argument("job_id", nargs="?", metavar="job id", help="which job"), "known_jobs")
     parser.add_argument("-a", "--all", action="store_true", help="detached jobs that are over, too")
     parser.add_argument("-f", "--follow", action="store_true", help="with logs: go on as more is printed, to its end")
     parser.add_argument("--timeout", type=arguments.milliseconds, metavar="TIME", help="with wait: no longer than this")

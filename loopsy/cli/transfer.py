@@ -37,12 +37,17 @@ def _fill_send(parser: arguments.Parser) -> None:
         "loopsy send kai report.pdf .                       # into the home directory there\n"
         "loopsy send -r --exclude node_modules kai site www/\n"
         "loopsy send -r --delete kai site/. www/site        # make www/site equal to site\n"
-        "tar c src | loopsy send kai - src.tar",
+        "tar c src | loopsy send kai - src.tar\n"
+        "loopsy send --on kai,leo -r site www/              # to several; also --all, --label",
         run,
     )
     parser.set_defaults(direction="send")
-    parser.usage = "loopsy send [options] <peer> <source> … <destination>"
+    parser.usage = (
+        "loopsy send [options] <peer> <source> … <destination>\n"
+        "       loopsy send [options] --on A,B | --all | --label LABEL <source> … <destination>"
+    )
     _add_places(parser)
+    arguments.add_many(parser)
 
 
 def _fill_pull(parser: arguments.Parser) -> None:
@@ -70,15 +75,24 @@ def run(args: argparse.Namespace) -> int:
 
     :raises LoopsyError: it failed. :raises UsageError: the words make no transfer.
     """
+    is_many = args.direction == "send" and arguments.wants_many(args)
+    if is_many:
+        args.places.insert(0, args.peer)
     if len(args.places) < 2:
         raise UsageError("a source and a destination are needed", hint=f"see: loopsy {args.direction} --help")
     *sources, destination = args.places
     if any(passes_through_us(args.direction, source, destination) for source in sources):
+        if is_many:
+            raise UsageError("a stream is sent to one machine only", hint="write it to a file first")
         if len(sources) > 1 or args.recursive or args.detach:
             raise UsageError("a stream is sent or pulled alone, without -r and --detach")
         from loopsy.cli.piping import pipe
 
         return pipe(args, sources[0], destination)
+    if is_many:
+        from loopsy.cli.send_many import send
+
+        return send(args, request_body(args, sources, destination))
     from loopsy.cli.following import start_and_follow
 
     return start_and_follow(args, request_body(args, sources, destination))
