@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, sync_playwright
 
+from loopsy.core.principals import Scope
 from loopsy.testing import axe, fake_agent
 from loopsy.testing.nodes import Node, keyed_pair
 from tests.browser.page import Dash, context_of
@@ -66,6 +67,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, stand_in: None) -> Iterator[t
     keyed_pair(a, b, aiTasks={"maxConcurrent": 3}, transfer={"allowedPaths": allowed})
     a.start()
     b.start()
+    b.ask("PUT", "/trust/alfa/scopes", {"scopes": [scope.value for scope in Scope]})  # "approve" too
     yield a, b
     a.stop()
     b.stop()

@@ -94,7 +94,8 @@ export function Act({ act, sure, kind = "", disabled, children, label }) {
       setBusy(false);
     }
   };
-  return html`<button type="button" class=${kind} disabled=${busy || disabled} aria-busy=${busy} aria-label=${label} onClick=${run}>${children}</button>`;
+  // The main button of a form is what Enter in one of its fields presses.
+  return html`<button type=${kind === "primary" ? "submit" : "button"} class=${kind} disabled=${busy || disabled} aria-busy=${busy} aria-label=${label} onClick=${run}>${children}</button>`;
 }
 
 /** A table; on a narrow screen each row is a list, its cells named by their column. `rows`: [{ key, cells }] */

@@ -1,5 +1,5 @@
 // The context store of any machine: browse, filter, edit; lifetimes tick.
-import { useState } from "../vendor/preact.js";
+import { useMemo, useState } from "../vendor/preact.js";
 import { ask, useResource } from "../net.js";
 import { Act, bytes, Dialog, Empty, Field, go, html, lasting, Loading, Long, Machine, tell, Time, useNow } from "../ui.js";
 
@@ -43,10 +43,12 @@ export default function Context({ place }) {
   const [filter, setFilter] = useState("");
   const [open, setOpen] = useState(null);
   const context = useResource("/context", ["context"], peer);
-  const wanted = filter.toLowerCase();
-  const entries = (context.data?.entries || [])
-    .filter((entry) => entry.key.toLowerCase().includes(wanted) || entry.value.toLowerCase().includes(wanted))
-    .map((entry) => ({ ...entry, name: entry.key }));
+  const now = useNow();
+  const found = useMemo(() => {
+    const wanted = filter.toLowerCase();
+    return (context.data?.entries || []).filter((entry) => entry.key.toLowerCase().includes(wanted) || entry.value.toLowerCase().includes(wanted));
+  }, [filter, context.data]);
+  const entries = found.filter((entry) => !entry.expiresAt || entry.expiresAt > now); // the daemon strikes them a little later
   return html`<div class="spread"><h1>Context</h1><button type="button" class="primary" onClick=${() => setOpen({})}>Set a value</button></div>
     <div class="row card"><div class="grow"><${Machine} value=${peer} onChange=${(on) => go("context", [], { on })} /></div>
       <div class="grow"><${Field} label="Filter by key or value"><input type="search" value=${filter} onInput=${(event) => setFilter(event.target.value)} /><//></div>

@@ -47,11 +47,18 @@ function Countdown({ until }) {
 function Approval({ approval, task, peer }) {
   const [message, setMessage] = useState("");
   const [rule, setRule] = useState(approval.suggestedRule);
+  const [refused, refuse] = useState(null);
   const answer = (approved, remember) => async () => {
     const body = { requestId: approval.requestId, approved, ...(approved ? { remember } : {}) };
     if (remember === "always") body.rule = rule;
     if (!approved && message.trim()) body.message = message.trim();
-    await ask("POST", taskPath(task.taskId, "/approve"), body, { peer });
+    try {
+      await ask("POST", taskPath(task.taskId, "/approve"), body, { peer });
+    } catch (error) {
+      if (!peer || error.status !== 403) throw error;
+      refuse({ message: `${peer} does not let this machine answer for it`, hint: `Answer on ${peer} itself, or give this machine the scope “approve” there (in its dashboard: Peers).` });
+      return;
+    }
     tell(approved ? "allowed" : "denied", approved ? "good" : "plain");
   };
   return html`<section class="card attention" aria-label="Waits for your decision">
@@ -59,6 +66,7 @@ function Approval({ approval, task, peer }) {
     ${approval.description && html`<p>${approval.description}</p>`}<p class="dim">in ${approval.cwd}</p>
     ${approval.command && html`<pre tabindex="0">${approval.command}</pre>`}${approval.path && html`<p><code>${approval.path}</code></p>`}
     ${approval.diff ? html`<${Diff} text=${approval.diff} />` : !approval.command && html`<pre tabindex="0">${JSON.stringify(approval.toolInput, null, 2)}</pre>`}
+    <${Failure} error=${refused} />
     <div class="row"><${Act} kind="primary" act=${answer(true, "once")}>Allow<//><${Act} act=${answer(true, "task")}>Allow for this task<//>
       <span class="grow"><${Field} label="Word to the agent, if denied"><input value=${message} onInput=${(event) => setMessage(event.target.value)} /><//></span>
       <${Act} kind="danger" act=${answer(false)}>Deny<//></div>

@@ -145,6 +145,7 @@ export default function TerminalView({ place }) {
   const [id] = place.rest;
   const watch = place.query.get("watch") !== null;
   const list = useResource("/terminals", ["terminal"], peer);
+  useEffect(() => list.reload(), [id]); // who watches is no event
   const open = async () => {
     const terminal = await ask("POST", "/terminals", {}, { peer });
     go("terminal", [terminal.terminalId], { on: peer });

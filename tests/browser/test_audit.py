@@ -1,0 +1,36 @@
+"""The audit log."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from loopsy.testing.nodes import Node
+from tests.browser.page import Dash
+
+
+def test_who_did_what_with_the_page_s_own_reading_left_out(dash: Dash, pair: tuple[Node, Node]) -> None:
+    pair[1].ask("POST", "/peers/alfa/execute", {"command": "echo", "args": ["from bravo"]})
+    pair[0].ask("POST", "/execute", {"command": "sh", "args": ["-c", "exit 7"]})
+    dash.go("audit", "Audit")
+    table = dash.page.get_by_role("table", name="Audit log")
+    expect(table).to_contain_text("echo 'from bravo'")
+    expect(table).to_contain_text("exit 7")
+    expect(table).not_to_contain_text("GET /api/v1/status")
+    dash.page.get_by_label("Also what this page").check()
+    expect(table).to_contain_text("GET /api/v1/status")
+    dash.page.get_by_label("Only lines that hold").fill("from bravo")
+    expect(table.locator("tbody tr")).to_have_count(1)
+    dash.page.get_by_label("Only lines that hold").fill("nothing of that kind")
+    dash.sees("Nothing fits.")
+
+
+def test_older_lines_are_fetched(dash: Dash, pair: tuple[Node, Node]) -> None:
+    for number in range(130):
+        pair[0].ask("PUT", f"/context/k{number}", {"value": "x"})
+    dash.go("audit", "Audit")
+    dash.page.get_by_label("Only lines that hold").fill("/context/k")
+    dash.page.get_by_label("Also what this page").check()
+    rows = dash.page.get_by_role("table", name="Audit log").locator("tbody tr")
+    expect(rows).to_have_count(100)
+    dash.press("Older lines")
+    expect(rows).to_have_count(130)
