@@ -135,8 +135,8 @@ class Lan:
 
     def move(self, host: Host, address: str) -> None:
         """Give the host another address in place of the one that it has."""
+        ip("addr", "del", f"{host.address}/24", "dev", "eth0", inside=host.namespace)  # would take a second one along
         ip("addr", "add", f"{address}/24", "dev", "eth0", inside=host.namespace)
-        ip("addr", "del", f"{host.address}/24", "dev", "eth0", inside=host.namespace)
         host.address = address
 
     @contextmanager
