@@ -88,7 +88,7 @@ class ExecutionArea:
         from loopsy.web.websocket import accept  # only when asked for: it loads a parser
 
         endpoint = InputSocket(self.daemon, call)
-        endpoint.socket = accept(call.request, SUBPROTOCOL, endpoint)
+        endpoint.socket = accept(call.request, SUBPROTOCOL, endpoint, is_patient=True)
         return ANSWERED
 
     @routes.declare("GET", urls.JOBS, access=ACCESS, answers=JobList)

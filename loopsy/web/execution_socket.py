@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from loopsy.errors import InternalError, LoopsyError
+from loopsy.errors import InternalError, InvalidRequest, LoopsyError
 from loopsy.services.daemon import Daemon
 from loopsy.services.execution import RunningJob, Sink
 from loopsy.web.execution import note
@@ -52,6 +52,8 @@ class InputSocket(Sink):
 
     async def _start(self, words: Mapping[str, Any]) -> None:
         request = codec.parse(ExecuteRequest, dict(words))
+        if request.detach:
+            raise InvalidRequest("detach: a command that reads this connection's input can't outlive it")
         note(self._call, request)
         self.socket.read_no_more()
         node = self._daemon.peers.node_of(self._call.principal)
@@ -62,12 +64,12 @@ class InputSocket(Sink):
             self._daemon.execution.cancel_if_running(job.job_id)
             return
         self.socket.say(type="started", jobId=job.job_id)
+        self.socket.read_on()
         if job.group is not None:
             job.group.feed_from(self)
             job.group.write(self._early)
             if self._input_over:
                 job.group.close_input()
-        self.socket.read_on()
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
@@ -82,6 +84,8 @@ class InputSocket(Sink):
         """Some of its input."""
         if not self._started:
             self.socket.close(POLICY, "the command comes first")
+        elif self._input_over:
+            self.socket.close(POLICY, "the input has ended")
         elif self._job is None:
             self._early += data
         elif self._job.group is not None:

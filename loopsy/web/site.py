@@ -103,10 +103,14 @@ class Channel(http.HTTPChannel):
         transport: Any = self.transport
         transport.unregisterProducer()
         transport.resumeProducing()
+        self.callLater(0, self._hand_over_rest)
+
+    def _hand_over_rest(self) -> None:
+        """What came behind the head in one piece with it: it is put by only after the head has been dealt with."""
         rest = b"".join(self._dataBuffer)
         self._dataBuffer.clear()
         if rest:
-            self.callLater(0, lambda: protocol.dataReceived(rest))
+            self._upgraded.dataReceived(rest)
 
     def abortConnection(self) -> None:
         """Close at once; what was not sent yet is lost."""

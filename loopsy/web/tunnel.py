@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha1
+from hmac import compare_digest
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,11 +17,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from loopsy.client.peer import PeerClient, Target
-from loopsy.errors import LoopsyError, PeerUnreachable, from_wire
+from loopsy.errors import InvalidRequest, LoopsyError, PeerTimeout, PeerUnreachable, from_wire
 from loopsy.web.request import REQUEST_ID, EdgeRequest
 
-PASSED = (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol")
-RETURNED = (b"sec-websocket-accept", b"sec-websocket-protocol")
+KEY, ACCEPTED, SUBPROTOCOL = b"sec-websocket-key", b"sec-websocket-accept", b"sec-websocket-protocol"
+PASSED = (KEY, b"sec-websocket-version", SUBPROTOCOL)
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""RFC 6455, 1.3. (The parser that knows all this takes a while to load, and is not needed here.)"""
+STATUS = re.compile(rb"[1-5][0-9][0-9]")
 HEAD_BYTES = 16 * 1024
 REFUSAL_BYTES = 64 * 1024
 ANSWER_S = 15.0
@@ -28,10 +36,12 @@ async def dig(request: EdgeRequest, client: PeerClient, target: Target, path: st
 
     :raises LoopsyError: the peer's refusal. :raises PeerUnreachable: it is not there, or speaks no sense.
     """
+    handshake = _handshake(request, target, path)
     far: Far = await client.connect(target, Factory.forProtocol(Far))
-    timer = request.channel.callLater(ANSWER_S, far.cut)
+    timer = request.channel.callLater(ANSWER_S, far.is_late)
     try:
-        headers = await far.ask(_handshake(request, target, path))
+        headers = await far.ask(handshake)
+        answer = _answer(request, headers)
     except BaseException:
         far.cut()
         raise
@@ -41,14 +51,34 @@ async def dig(request: EdgeRequest, client: PeerClient, target: Target, path: st
     if request.is_gone:
         far.cut()
         return
-    lines = [b"HTTP/1.1 101 Switching Protocols", b"upgrade: websocket", b"connection: Upgrade"]
-    lines += [name + b": " + headers[name] for name in RETURNED if name in headers]
     near = Near(request, far)
-    request.upgraded(near, b"\r\n".join(lines) + b"\r\n\r\n")
+    request.upgraded(near, answer)
     near.begin()
 
 
+def _answer(request: EdgeRequest, headers: Mapping[bytes, bytes]) -> bytes:
+    """What the client is told. Of the peer's headers only the subprotocol counts, and only one that was asked for: who
+    reads them may be a browser, for which a line break within one would begin a header of ours.
+
+    :raises PeerUnreachable: it did not answer this handshake.
+    """
+    expected = b64encode(sha1((request.getHeader(KEY) or b"") + GUID).digest())
+    if not compare_digest(headers.get(ACCEPTED, b""), expected):
+        raise PeerUnreachable("the peer's answer belongs to another WebSocket handshake")
+    lines = [b"HTTP/1.1 101 Switching Protocols", b"upgrade: websocket", b"connection: Upgrade"]
+    lines.append(ACCEPTED + b": " + expected)
+    chosen = headers.get(SUBPROTOCOL)
+    if chosen is not None:
+        if chosen not in [one.strip() for one in (request.getHeader(SUBPROTOCOL) or b"").split(b",")]:
+            raise PeerUnreachable("the peer chose a WebSocket subprotocol that nobody asked for")
+        lines.append(SUBPROTOCOL + b": " + chosen)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
 def _handshake(request: EdgeRequest, target: Target, path: str) -> bytes:
+    """:raises InvalidRequest: the address can't be passed on."""
+    if not path.isascii() or not path.isprintable() or " " in path:
+        raise InvalidRequest("the address holds characters that no address has")
     host = f"[{target.address}]" if ":" in target.address else target.address
     lines = [f"GET {path} HTTP/1.1".encode(), f"host: {host}:{target.port}".encode(), b"user-agent: loopsy"]
     lines += [b"upgrade: websocket", b"connection: Upgrade", REQUEST_ID + b": " + request.request_id.encode()]
@@ -69,7 +99,7 @@ class Far(Protocol):
         self._buffer = b""
         self._head: tuple[int, dict[bytes, bytes]] | None = None
         self._answered: Deferred[dict[bytes, bytes]] = Deferred()
-        self.is_gone = False
+        self.is_gone = self._is_cut = False
 
     def ask(self, handshake: bytes) -> Deferred[dict[bytes, bytes]]:
         """Send the handshake; fires with the headers of a 101."""
@@ -85,6 +115,8 @@ class Far(Protocol):
         if self._near is not None:
             self._near.write(data)
             return
+        if self._is_cut:
+            return
         self._buffer += data
         if self._head is None:
             self._read_head()
@@ -94,12 +126,12 @@ class Far(Protocol):
     def _read_head(self) -> None:
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if not end:
-            if len(self._buffer) > HEAD_BYTES:
+            if len(self._buffer) > HEAD_BYTES or not self._buffer.startswith(b"HTTP/1.1"[: len(self._buffer)]):
                 self._fail(PeerUnreachable("the peer's answer is not HTTP"))
             return
         first, *lines = head.split(b"\r\n")
         words = first.split(b" ", 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/1.1") or not words[1].isdigit():
+        if len(words) < 2 or words[0] != b"HTTP/1.1" or not STATUS.fullmatch(words[1]):
             self._fail(PeerUnreachable("the peer's answer is not HTTP"))
             return
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
@@ -120,9 +152,13 @@ class Far(Protocol):
     def _refused(self, status: int) -> None:
         try:
             body = json.loads(self._buffer)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         self._fail(from_wire(status, body) if status >= 400 else PeerUnreachable("the peer speaks no WebSocket here"))
+
+    def is_late(self) -> None:
+        """It has not answered."""
+        self._fail(PeerTimeout(f"the peer did not answer within {ANSWER_S:g} s"))
 
     def _fail(self, error: LoopsyError) -> None:
         if not self._answered.called:
@@ -149,6 +185,7 @@ class Far(Protocol):
 
     def cut(self) -> None:
         """Close at once."""
+        self._is_cut = True
         if not self.is_gone and self._way is not None:
             self._way.abortConnection()
 
@@ -188,7 +225,7 @@ class Near:
         far: Any = self._far.transport
         rest = self._far.join(self)
         if rest:
-            self._transport.write(rest)
+            self.write(rest)
         self._transport.registerProducer(Pace(far), True)
         far.registerProducer(Pace(self._transport), True)
         far.resumeProducing()

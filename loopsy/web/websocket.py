@@ -35,7 +35,9 @@ MESSAGE_BYTES = 1024 * 1024
 PING_S, SILENT_S = 30.0, 60.0
 """Between our pings, and how long one may stay unanswered."""
 LINGER_S = 5.0
-"""After our close, for the other side to close too."""
+"""After our close has left, for the other side to close too."""
+STUCK_S = 60.0
+"""After our close, for it to leave at all: before it there may be output that is taken slowly."""
 NORMAL, POLICY, TOO_BIG = CloseReason.NORMAL_CLOSURE, CloseReason.POLICY_VIOLATION, CloseReason.MESSAGE_TOO_BIG
 
 
@@ -62,14 +64,19 @@ class Endpoint(Protocol):
 class WebSocket:
     """One connection, after its handshake."""
 
-    def __init__(self, request: EdgeRequest, connection: Connection, endpoint: Endpoint) -> None:
+    def __init__(self, request: EdgeRequest, connection: Connection, endpoint: Endpoint, is_patient: bool) -> None:
         self._request = request
         self._connection = connection
         self._endpoint = endpoint
+        self._is_patient = is_patient
         self._parts: list[bytes] = []
         self._size = 0
         self._over = False
+        self._is_deaf = self._has_left = False
+        self._is_slow = False
+        self._is_held = False
         self._heard = True
+        self._pong: Any = None
         self._timer: IDelayedCall | None = None
 
     # -- the connection -------------------------------------------------------------------------------------------
@@ -83,16 +90,20 @@ class WebSocket:
         self._timer = self._request.channel.callLater(PING_S, self._ping)
 
     def dataReceived(self, data: bytes) -> None:
-        """From the channel."""
+        """From the channel. After our close only the other side's is waited for; what it sends before is thrown away."""
         self._heard = True
-        if self._over:
-            return  # the other side is still to see that it is over
+        self._request.bytes_in += len(data)
+        if self._is_deaf:
+            return
         try:
             self._connection.receive_data(data)
             for event in self._connection.events():
                 self._happened(event)
         except RemoteProtocolError as error:
+            self._is_deaf = True
             self._close_with(error.event_hint)
+        if self._over and self._connection.state is ConnectionState.CLOSED:
+            self._leave()
 
     def _happened(self, event: object) -> None:
         if self._over:
@@ -101,16 +112,24 @@ class WebSocket:
             case TextMessage() | BytesMessage():
                 self._message(event)
             case Ping():
-                self._write(event.response())
+                self._answer(event.response())
             case CloseConnection():
                 self._close_with(event.response())
             case Pong():
                 pass  # anything heard counts
 
+    def _answer(self, pong: Pong) -> None:
+        """Of the pings of somebody who takes no answers only the last is kept (RFC 6455, 5.5.3)."""
+        if self._is_slow:
+            self._pong = pong
+        else:
+            self._write(pong)
+
     def _message(self, event: TextMessage | BytesMessage) -> None:
         is_text = isinstance(event, TextMessage)
         piece = event.data.encode() if isinstance(event, TextMessage) else bytes(event.data)
-        self._parts.append(piece)
+        if piece:
+            self._parts.append(piece)  # (fragments may be empty, and as many as one likes)
         self._size += len(piece)
         if self._size > MESSAGE_BYTES:
             self.close(TOO_BIG, f"a message has at most {MESSAGE_BYTES} bytes")
@@ -132,16 +151,20 @@ class WebSocket:
             self.close(POLICY, "a text message must be a JSON object")
 
     def _ping(self) -> None:
-        if not self._heard:
+        """Silence is not held against whom we don't read, or who has not taken yet what comes before our ping."""
+        if not (self._heard or self._is_slow or self._is_held or self._is_patient):
             self._request.cut()
             return
         self._heard = False
-        self._write(Ping(b""))
+        if not self._is_slow:
+            self._write(Ping(b""))
         self._timer = self._request.channel.callLater(SILENT_S - PING_S, self._ping)
 
     def _write(self, event: Any) -> None:
         if not self._over:
-            self._transport.write(self._connection.send(event))
+            data = self._connection.send(event)
+            self._request.sentLength += len(data)
+            self._transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """From the channel."""
@@ -176,39 +199,68 @@ class WebSocket:
             pass  # it was closed from both sides at once
         self._over = True
         self._stop_timer()
-        self._transport.unregisterProducer()
         self._transport.resumeProducing()
-        if self._connection.state is ConnectionState.CLOSED:
-            self._transport.loseConnection()
-        else:  # closing at once would take our last words from the other side's hands, while it still sends
-            self._timer = self._request.channel.callLater(LINGER_S, self._request.cut)
+        if self._is_slow and self._connection.state is not ConnectionState.CLOSED:
+            if not self._is_patient:
+                self._timer = self._request.channel.callLater(STUCK_S, self._request.cut)
+        else:
+            self._linger()
         self._endpoint.gone()
+
+    def _linger(self) -> None:
+        """Closing at once would take our last words from the other side's hands, while it still sends."""
+        self._stop_timer()
+        if self._connection.state is ConnectionState.CLOSED:
+            self._leave()
+        else:
+            seconds = STUCK_S if self._is_patient else LINGER_S
+            self._timer = self._request.channel.callLater(seconds, self._leave)
+
+    def _leave(self) -> None:
+        """What was written is still sent."""
+        self._stop_timer()
+        if not self._has_left:
+            self._has_left = self._is_deaf = True
+            self._transport.unregisterProducer()
+            self._transport.loseConnection()
 
     def read_no_more(self) -> None:
         """What comes waits in the network."""
-        self._transport.pauseProducing()
+        if not self._over:
+            self._is_held = True
+            self._transport.pauseProducing()
 
     def read_on(self) -> None:
         """Take more."""
         if not self._over:
+            self._is_held, self._heard = False, True
             self._transport.resumeProducing()
 
     # -- from the transport ---------------------------------------------------------------------------------------
     def pauseProducing(self) -> None:
         """It is full."""
-        self._endpoint.slow()
+        self._is_slow = True
+        if not self._over:
+            self._endpoint.slow()
 
     def resumeProducing(self) -> None:
         """It takes more."""
-        if not self._over:
-            self._endpoint.ready()
+        self._is_slow, self._heard = False, True
+        if self._over:
+            self._linger()
+            return
+        pong, self._pong = self._pong, None
+        if pong is not None:
+            self._write(pong)
+        self._endpoint.ready()
 
     def stopProducing(self) -> None:
         """It is gone; connectionLost tells too."""
 
 
-def accept(request: EdgeRequest, subprotocol: str, endpoint: Endpoint) -> WebSocket:
-    """Answer the handshake; the endpoint may speak at once.
+def accept(request: EdgeRequest, subprotocol: str, endpoint: Endpoint, *, is_patient: bool = False) -> WebSocket:
+    """Answer the handshake; the endpoint may speak at once. With ``is_patient`` silence is no reason to let go: the
+    pings only find out who is gone, since writing to such a one fails.
 
     :raises InvalidRequest: it is no handshake, or offers other subprotocols only.
     """
@@ -225,7 +277,7 @@ def accept(request: EdgeRequest, subprotocol: str, endpoint: Endpoint) -> WebSoc
     answer = handshake.send(AcceptConnection(subprotocol=subprotocol))
     connection = handshake.connection
     assert connection is not None
-    socket = WebSocket(request, connection, endpoint)
+    socket = WebSocket(request, connection, endpoint, is_patient)
     request.upgraded(socket, answer)
     socket.begin()
     return socket
