@@ -150,7 +150,7 @@ class Crew(Generic[J]):
     def __init__(self, jobs: Sequence[J], args: argparse.Namespace, ended: Callable[[J], None] = lambda job: None):
         """``ended`` is called in the main thread."""
         self._jobs, self._ended = jobs, ended
-        self._waiting = sorted(jobs, key=lambda job: job.host.is_away, reverse=True)
+        self._waiting = sorted(jobs, key=lambda job: job.host.is_away)[::-1]  # taken from its end
         self._threads = min(args.forks, len(jobs))
         self._stops_on_error: bool = args.stop_on_error
         self._failed_status: int = getattr(args, "failed", 1)
