@@ -33,10 +33,10 @@ class Agents:
 
         :raises AgentMissing: :raises CommandDenied: :raises InvalidRequest: its agent doesn't know what is asked.
         """
-        return self.session_of(life.plan.asked, workdir, life.plan.task_id)
+        return self.session_of(life.plan.asked, workdir, life.plan.task_id, life.plan.cwd)
 
-    def session_of(self, asked: CreateTask, workdir: str, task_id: str) -> Session:
-        """The same, of a request."""
+    def session_of(self, asked: CreateTask, workdir: str, task_id: str, trusted_as: str | None = None) -> Session:
+        """The same, of a request. ``trusted_as``: where a worktree was made from, which the user may have trusted."""
         executable = find(asked.agent, os.environ)
         if executable is None:
             raise AgentMissing(
@@ -47,6 +47,7 @@ class Agents:
                 executable=executable,
                 prompt=asked.prompt,
                 cwd=workdir,
+                trusted_as=trusted_as,
                 environment={**inherited(os.environ), TASK_ID: task_id},
                 permission_mode=asked.permission_mode,
                 model=asked.model,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,9 +20,9 @@ from loopsy.core.execution import signal_name
 from loopsy.core.task_events import Verdict
 from loopsy.core.tasks import Ending, Life, Over, Reason
 from loopsy.errors import LoopsyError, TaskFailed
-from loopsy.services import leftovers
 from loopsy.services.approvals import Answer, Desk
 from loopsy.services.clock import now_ms
+from loopsy.services.leftovers import Leftovers
 from loopsy.services.processes import Command, ProcessGroup, Receiver, spawn
 from loopsy.services.task_log import TaskLog
 from loopsy.services.worktrees import Watch, Worktrees
@@ -34,8 +32,8 @@ from loopsy.wire.tasks import EXIT, PERMISSION_REQUEST, RESULT, STATUS, SYSTEM, 
 
 ASK_S = 0.3
 """Between asking an agent to stop and TERM: enough for it to write its session down."""
-LINGER_S = 10.0
-"""An agent that has given its result and doesn't go is ended so much later."""
+LINGER_S = 2.0
+"""An agent that has given its result and doesn't go (gemini, if it has started MCP servers) is ended so much later."""
 
 
 @frozen(kw_only=True)
@@ -76,6 +74,7 @@ class TaskRun(Receiver):
         self._timeout_ms = timeout_ms
         self._session: Session | None = None
         self._group: ProcessGroup | None = None
+        self._leftovers = Leftovers(around.reactor, self.task_id)
         self._timers: list[IDelayedCall] = []
         self._watch = Watch(around.worktrees, self.notice)
         self._told_status = ""
@@ -124,6 +123,7 @@ class TaskRun(Receiver):
             self._never_ran(error.message)
             return
         self._group = group
+        self._leftovers.led_by(group.pid)
         self.life = tasks.spawned(self.life, group.pid)
         if isinstance(self.life.state, Ending):  # it was cancelled while it started
             group.end()
@@ -210,7 +210,7 @@ class TaskRun(Receiver):
         self.life = evolve(self.life, result=result, agent_error=ended.error)
         self.log_event(RESULT, codec.plain_value(result))
         if self._group is not None:
-            self.later(LINGER_S, self._end_group)
+            self.later(LINGER_S, self._part)
 
     def _resume(self) -> None:
         if self._group is not None:
@@ -294,18 +294,24 @@ class TaskRun(Receiver):
         if isinstance(self.life.state, Over):
             self._close(None)
         elif self._group is not None and self.life is not before:
-            if self._session is not None:
-                self._group.write(self._session.interrupt().write)
-            self.later(ASK_S, self._end_group)
+            Deferred.fromCoroutine(self._stop()).addErrback(self._bug)
 
-    def _end_group(self) -> None:
+    async def _stop(self) -> None:
+        """See first what it has started: once it is gone, its tools might not be found."""
+        await self._leftovers.look()
+        if self._group is not None and self._session is not None:
+            self._group.write(self._session.interrupt().write)
+            self.later(ASK_S, self._then_end_group, self._leftovers.ask_all)
+
+    def _part(self) -> None:
+        """It is done, and stays: it goes with its MCP servers. What its tools have detached is left alone."""
+        self._then_end_group(self._leftovers.ask_tree)
+
+    def _then_end_group(self, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Ask others first: when the agent is gone, nothing may lead to them."""
         if self._group is not None:
-            self._group.end()
-            self._tell_leftovers(signal.SIGTERM).addErrback(self._bug)
-
-    def _tell_leftovers(self, number: signal.Signals) -> Deferred[int]:
-        reactor = self._around.reactor
-        return deferToThreadPool(reactor, reactor.getThreadPool(), leftovers.tell, self.task_id, number)
+            end = self._group.end
+            Deferred.fromCoroutine(ask()).addErrback(self._bug).addCallback(lambda _: end())
 
     def _never_ran(self, fault: str) -> None:
         self._watch.give_up()
@@ -314,8 +320,11 @@ class TaskRun(Receiver):
 
     async def _finish(self, status: int) -> None:
         self._group = None
-        if isinstance(self.life.state, Ending):
-            await self._tell_leftovers(signal.SIGKILL)
+        result = self.life.result
+        if isinstance(self.life.state, Ending) or result is None or result.is_error:
+            await self._leftovers.end()
+        elif left := await self._leftovers.left():
+            self.notice(f"the agent is done, and these that it started go on: {left}")
         await self._diff()
         self.life = tasks.gone(self.life, status if status >= 0 else None, now_ms())
         how = {"exitCode": status} if status >= 0 else {"exitCode": None, "signal": signal_name(-status)}

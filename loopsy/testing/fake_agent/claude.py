@@ -10,6 +10,8 @@
     edit PATH TEXT     ask whether to write a file, then do so
     withdraw COMMAND   ask, and no longer ask a moment later
     run COMMAND        run a command in a shell of its own process group, without asking
+    leave COMMAND      start a command so and leave it
+    stay               don't go after the result, and have a server that stays too
     stubborn           let TERM pass
     env                tell argv and the environment
     sleep SECONDS
@@ -36,6 +38,7 @@ SESSIONS = Path(os.environ.get("HOME", "/tmp"), ".fake-claude")  # noqa: S108 - 
 NUMBERS = iter(range(1, 10**9))
 ANSWERS: dict[str, dict[str, Any]] = {}
 """That have come, by request."""
+STAYS: list[subprocess.Popen[bytes]] = []
 
 
 def put(value: dict[str, Any]) -> None:
@@ -80,6 +83,8 @@ def end(text: str, failed: bool = False) -> None:
         }
     )
     sys.stdin.read()
+    for server in STAYS:
+        server.wait()
     sys.exit(1 if failed else 0)
 
 
@@ -158,6 +163,11 @@ def step(word: str, rest: str) -> None:
             put({"type": "control_cancel_request", "request_id": request_id})
         case "run":
             say(shell({"command": rest}))
+        case "leave":
+            no = subprocess.DEVNULL
+            subprocess.Popen(["/bin/sh", "-c", rest], start_new_session=True, stdin=no, stdout=no, stderr=no)
+        case "stay":
+            STAYS.append(subprocess.Popen(["sleep", "300"], start_new_session=True, env={}))
         case "stubborn":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         case "env":
