@@ -29,7 +29,7 @@ def test_a_worktree_is_trusted_as_the_repository_that_it_is_of(monkeypatch: pyte
         def launch(self) -> Any:
             return type("Launch", (), {"argv": ("claude",)})
 
-    monkeypatch.setitem(task_agents.AGENTS, "claude", Session)  # type: ignore[misc]
+    monkeypatch.setattr(task_agents, "AGENTS", {"claude": Session})
     monkeypatch.setattr(task_agents, "find", lambda agent, environment: "/bin/claude")
     plan = Plan(
         task_id="t", asked=CreateTask(prompt="x"), title="x", cwd="/repo", owner="local", from_node_id="n", at=1
