@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ IMG = '<img src=x onerror="document.title=`owned`">'
 LONG = "w" * 10_000
 TURNED = "invoice\u202egnp.exe"
 BELL = "\x1b]0;owned\x07\x1b[31mred\x1b[0m \x9b31m"
-HOSTILE = (IMG, LONG, TURNED, BELL, "</script><script>document.title='owned'</script>", "javascript:document.title='owned'")
+SCRIPT = "</script><script>document.title='owned'</script>"
+HOSTILE = (IMG, LONG, TURNED, BELL, SCRIPT, "javascript:document.title='owned'")
 
 
 def fill(a: Node, b: Node, root: Path) -> dict[str, str]:
@@ -53,7 +53,8 @@ def letters(a: Node, b: Node) -> None:
     message = first.body["messages"][0]
     until(lambda: b.ask("GET", "/messages/inbox").body["messages"], "the message")
     b.ask("POST", "/messages", {"to": "alfa", "body": "All but one. Looking.", "inReplyTo": message["id"]})
-    b.ask("POST", "/messages", {"to": "alfa", "body": "The disk of this machine is nearly full (94 %).\nShall I clean up?"})
+    full = "The disk of this machine is nearly full (94 %).\nShall I clean up?"
+    b.ask("POST", "/messages", {"to": "alfa", "body": full})
     until(lambda: len(a.ask("GET", "/messages/inbox").body["messages"]) >= 2, "the answers")
 
 
@@ -64,11 +65,12 @@ def tasks(a: Node, b: Node, root: Path) -> dict[str, str]:
     work.mkdir(exist_ok=True)
     (work / "parser.py").write_text("def parse(text):\n    return text.split()\n")
     done = here.start(
-        "think The parser splits at blanks only.", "say I looked at the parser: it splits at blanks only.", "run echo 3 passed",
-        "done The parser is fine.", title="Look at the parser", cwd=str(work),
+        "think The parser splits at blanks only.", "say I looked at the parser: it splits at blanks only.",
+        "run echo 3 passed", "done The parser is fine.", title="Look at the parser", cwd=str(work),
     )  # fmt: skip
     here.over(done)
-    edit = here.start("say Let me mend it.", f"edit {work}/parser.py def parse(text): return shlex.split(text)", title="Quote handling", cwd=str(work))
+    steps = ("say Let me mend it.", f"edit {work}/parser.py def parse(text): return shlex.split(text)")
+    edit = here.start(*steps, title="Quote handling", cwd=str(work))
     there_id = there.start("ask rm -rf build && make -C src all", title="Build it anew", cwd=str(work))
     here.asked(edit)
     there.asked(there_id)
@@ -87,7 +89,6 @@ def hostile(a: Node, b: Node, root: Path) -> dict[str, Any]:
     steps = [f"say {text}" for text in HOSTILE] + [f"junk {IMG}", f"think {IMG}", f"ask printf '%s' '{IMG}{LONG}'"]
     task = here.start(*steps, title=IMG + LONG[:150], cwd=str(root))
     here.asked(task)
-    time.sleep(0)
     return {"task": task}
 
 

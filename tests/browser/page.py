@@ -22,7 +22,8 @@ SERIOUS = ("serious", "critical")
 UNREACHED = re.compile(r"Failed to load resource: (net::ERR_|the server responded with a status of)")
 """Chromium's own line about each request that failed: what the page made of that is what a test looks at."""
 WATCH_POLICY = """
-document.addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+document.addEventListener("securitypolicyviolation",
+  (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
 """
 
 
@@ -107,7 +108,8 @@ class Dash:
 
     def _wide(self) -> Any:
         return self.page.evaluate(
-            """() => [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+            """() => [...document.querySelectorAll("body *")]
+            .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
             .map((one) => one.outerHTML.slice(0, 120)).slice(0, 5)"""
         )
 

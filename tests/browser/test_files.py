@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -19,7 +18,8 @@ MEGABYTE = bytes(range(256)) * 4096
 DROP = """([name, text]) => {
   const data = new DataTransfer();
   data.items.add(new File([text], name));
-  document.querySelector(".drop").dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+  const options = {dataTransfer: data, bubbles: true, cancelable: true};
+  document.querySelector(".drop").dispatchEvent(new DragEvent("drop", options));
 }"""
 
 
@@ -73,7 +73,7 @@ def test_200_mb_go_up_and_come_down(dash: Dash, large: Path, files: Path, tmp_pa
     assert sum_of(tmp_path / "back.bin") == sum_of(large)
 
 
-def test_an_upload_is_cancelled_and_leaves_nothing(dash: Dash, pair: tuple[Node, Node], large: Path, files: Path) -> None:
+def test_an_upload_is_cancelled_and_leaves_nothing(dash: Dash, large: Path, files: Path) -> None:
     """Slowed down, so that it is surely under way; it goes on while one looks at something else."""
     slow = dash.page.context.new_cdp_session(dash.page)
     slow.send("Network.enable")

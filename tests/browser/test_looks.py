@@ -57,7 +57,12 @@ def look(dash: Dash, found: dict[str, str], mark: str) -> list[str]:
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_view(
-    tab: MakeTab, pair: tuple[Node, Node], filled: dict[str, str], accessibility: None, size: tuple[int, int], theme: str
+    tab: MakeTab,
+    pair: tuple[Node, Node],
+    filled: dict[str, str],
+    accessibility: None,
+    size: tuple[int, int],
+    theme: str,
 ) -> None:
     dash = tab(pair[0], size=size, theme=theme)
     (peer,) = pair[0].ask("GET", "/peers").body["peers"]

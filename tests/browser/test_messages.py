@@ -12,7 +12,7 @@ from tests.browser.page import PATIENCE_MS, Dash
 
 
 def test_a_conversation_from_both_ends(dash: Dash, pair: tuple[Node, Node]) -> None:
-    here, there = pair
+    there = pair[1]
     dash.go("messages", "Messages")
     dash.page.get_by_label("To").select_option("bravo")
     dash.page.get_by_label("Message", exact=True).fill("Is the disk full?\n<b>bold</b>")

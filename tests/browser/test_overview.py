@@ -15,7 +15,6 @@ from tests.browser.page import PATIENCE_MS, Dash
 from tests.integration.conftest import until
 from tests.integration.tasking import Client
 
-
 MakeNode = Callable[..., Node]
 
 

@@ -99,7 +99,7 @@ def test_a_no_ends_it_on_both_sides(two: tuple[Node, Node], tab: MakeTab) -> Non
 
 
 def test_a_reload_in_mid_pairing_shows_where_it_stands(two: tuple[Node, Node], tab: MakeTab) -> None:
-    a, b = two
+    a = two[0]
     dash = tab(a)
     code = invite(dash)
     dash.page.reload()

@@ -16,6 +16,7 @@ from tests.integration.conftest import MakeAgent
 from tests.integration.tasking import Client
 from tests.integration.test_tasks_real import AgentNode
 
+
 def start(dash: Dash, prompt: str, cwd: Path, on: str | None = None, agent: str = "claude", **ticked: bool) -> str:
     """By the dialog; the task's id."""
     dash.go("tasks", "AI tasks").press("New AI task")

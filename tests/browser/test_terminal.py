@@ -14,7 +14,8 @@ from tests.browser.page import PATIENCE_MS, Dash
 
 LINES = """() => {
   const buffer = document.querySelector(".screen").loopsyTerminal?.buffer.active;
-  return buffer ? [...Array(buffer.length).keys()].map((at) => buffer.getLine(at).translateToString(true)).join("\\n") : "";
+  const line = (at) => buffer.getLine(at).translateToString(true);
+  return buffer ? [...Array(buffer.length).keys()].map(line).join("\\n") : "";
 }"""
 
 
@@ -49,7 +50,9 @@ def test_a_shell_is_opened_and_obeys(dash: Dash, on: str | None) -> None:
     is_live(dash)
     write(dash, "echo $((6 * 7))-answer; stty size\n")
     shows(dash, "42-answer")
-    size = dash.page.evaluate("() => { const t = document.querySelector('.screen').loopsyTerminal; return `${t.rows} ${t.cols}`; }")
+    size = dash.page.evaluate(
+        "() => { const {rows, cols} = document.querySelector('.screen').loopsyTerminal; return `${rows} ${cols}`; }"
+    )
     shows(dash, size)
     write(dash, "exit 3\n")
     shows(dash, "[ended with 3]")

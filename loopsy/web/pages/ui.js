@@ -131,8 +131,10 @@ export function Dialog({ title, onClose, children }) {
   const element = useRef(null);
   useEffect(() => {
     const dialog = element.current;
+    const before = document.activeElement;
     if (!dialog.open) dialog.showModal();
-    return () => dialog.close();
+    (dialog.querySelector("[autofocus]") || dialog.querySelector("form :is(input, textarea, select):not(:disabled), footer button"))?.focus();
+    return () => { dialog.close(); before?.focus?.(); };
   }, []);
   const outside = (event) => event.target === element.current && onClose();
   return html`<dialog ref=${element} aria-label=${title} onCancel=${(event) => { event.preventDefault(); onClose(); }} onClick=${outside}>

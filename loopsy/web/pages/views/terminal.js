@@ -37,6 +37,11 @@ function Screen({ id, peer, watch }) {
       const fit = new FitAddon();
       terminal.loadAddon(fit);
       terminal.open(box.current);
+      terminal.attachCustomKeyEventHandler((event) => {
+        if (!(event.ctrlKey && event.key === "F6")) return true;
+        if (event.type === "keydown") document.getElementById("terminals")?.focus(); // every other key is the program's
+        return false;
+      });
       fit.fit();
       const scheme = location.protocol === "https:" ? "wss" : "ws";
       const path = at(peer, `/terminals/${encodeURIComponent(id)}/attach`);
@@ -152,8 +157,8 @@ export default function TerminalView({ place }) {
   };
   const kill = (terminal) => ask("DELETE", `/terminals/${terminal.terminalId}`, undefined, { peer }).then(() => { tell("told to end", "good"); list.reload(); });
   if (id) {
-    return html`<div class="spread"><h1>Terminal <small>${peer || "here"}</small></h1><a href=${address("terminal", [], { on: peer })}>All terminals</a></div>
-      <${Screen} key=${`${id}${watch}`} id=${id} peer=${peer} watch=${watch} /><p class="dim">It goes on when you leave this page.</p>`;
+    return html`<div class="spread"><h1>Terminal <small>${peer || "here"}</small></h1><a id="terminals" href=${address("terminal", [], { on: peer })}>All terminals</a></div>
+      <${Screen} key=${`${id}${watch}`} id=${id} peer=${peer} watch=${watch} /><p class="dim">It goes on when you leave this page. Ctrl+F6 takes the keyboard out of it.</p>`;
   }
   const terminals = list.data?.terminals || [];
   return html`<div class="spread"><h1>Terminal</h1><${Act} kind="primary" act=${open}>Open a shell<//></div>
