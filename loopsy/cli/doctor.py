@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from loopsy.cli import arguments, render
-from loopsy.cli.checks import agents, daemon, discovery, files, trust
+from loopsy.cli.checks import agents, daemon, discovery, files, system, trust
 from loopsy.cli.checks.finding import FAIL, PASS, WARN, Check, Look, Patient, title
 from loopsy.errors import LoopsyError
 from loopsy.store import pidfile
@@ -14,9 +14,8 @@ from loopsy.store.layout import Layout
 
 MARKS = {PASS: "✓", WARN: "!", FAIL: "✗"}
 CHECKS: tuple[Look, ...] = (
-    files.permissions, daemon.daemon, daemon.port, trust.tls, daemon.database, daemon.audit_log, trust.peers,
-    discovery.mdns,
-    agents.mcp, files.disk,
+    files.permissions, daemon.daemon, daemon.port, daemon.database, daemon.audit_log, trust.tls, trust.keys,
+    trust.peers, trust.clock, discovery.mdns, system.service, system.sessions, agents.agents, agents.mcp, files.disk,
 )  # fmt: skip
 """In the order in which they are told."""
 
@@ -25,8 +24,8 @@ def fill(parser: arguments.Parser, name: str) -> None:
     """The parser of ``doctor``."""
     arguments.describe(
         parser,
-        "Check the configuration, permissions, daemon, port, database, audit log, peers, discovery, AI agents, disk.\n"
-        "Exit status 1 if anything failed.",
+        "Check the configuration, permissions, daemon, port, database, audit log, certificate, keys, peers and their\n"
+        "clocks, discovery, service, sessions, AI agents and disk. Exit status 1 if anything failed.",
         "loopsy doctor\nloopsy doctor --fix        # closes files that others may read",
         run,
     )
@@ -71,6 +70,6 @@ def examine(layout: Layout, fix: bool) -> Iterator[Check]:
         try:
             yield from look(patient)
         except LoopsyError as error:
-            yield Check(title(look), FAIL, error.message, error.hint)
+            yield Check(title(look), FAIL, error.message, error.hint or f"see {layout.daemon_log}")
         except OSError as error:
-            yield Check(title(look), FAIL, str(error).lower())
+            yield Check(title(look), FAIL, str(error).lower(), "is that file there, and yours?")

@@ -19,6 +19,7 @@ from loopsy.core import rotation
 from loopsy.core.peers import Record
 from loopsy.core.principals import RESERVED
 from loopsy.errors import Forbidden, InvalidRequest, LoopsyError, PeerNotFound, Unauthenticated
+from loopsy.services.clock import now_ms
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
@@ -29,6 +30,8 @@ from loopsy.wire.peers import NodeIdentity
 from loopsy.wire.trust import DEFAULT_SCOPES, SCOPES, Half, Keep, Probe, Probed, Revoked, Rotated, Trusted
 
 Edit = tuple[Sequence[str], Any]
+KEYS_MADE = "keys-made:"
+"""Facts with this prefix say when the keys of a peer were made (ms since the epoch), for `loopsy doctor`."""
 PENDING = "pending-keys:"
 """Facts with this prefix hold the keys of a peer that wait for their first use."""
 
@@ -59,9 +62,14 @@ class Trust:
             (("auth", "peerKeys", name), our_key),
             (("tls", "pinnedCerts", name), pin),
         )
+        await self._keys_are_new(name)
+        await self._peers.trusted(node, address, name)
+
+    async def _keys_are_new(self, name: str) -> None:
+        """None is pending any more, in memory and on disk."""
         self._settings.set_pending(name, None)
         await self._storage.write(partial(delete_fact, name=f"{PENDING}{name}"))
-        await self._peers.trusted(node, address, name)
+        await self._storage.write(partial(_note_new_keys, name=name, now=now_ms()))
 
     async def probe(self, asked: Probe) -> Probed:
         """What is at an address, and whether it takes a key. What is learnt here proves nothing yet.
@@ -113,6 +121,7 @@ class Trust:
         await self._change(*edits, (("tls", "pinnedCerts", name), None))
         self._settings.set_pending(name, None)
         await self._storage.write(partial(delete_fact, name=f"{PENDING}{name}"))
+        await self._storage.write(partial(delete_fact, name=f"{KEYS_MADE}{name}"))
         if record is not None:
             await self._peers.distrusted(record)
         return Revoked(success=name in auth.allowed_keys or name in auth.peer_keys, name=name)
@@ -167,6 +176,7 @@ class Trust:
         )
         if not changed:
             raise PeerNotFound(f"{name} was revoked, or paired anew, before it answered; nothing was changed")
+        await self._storage.write(partial(_note_new_keys, name=name, now=now_ms()))
         return Rotated(success=True, name=name, confirmed=await self._confirm(record))
 
     async def _confirm(self, record: Record) -> bool:
@@ -213,8 +223,7 @@ class Trust:
             (("auth", "peerKeys", name), keys["ours"]),
             only_if=lambda: old is not None and self._old_keys(name) == old,
         )
-        self._settings.set_pending(name, None)
-        await self._storage.write(partial(delete_fact, name=f"{PENDING}{name}"))
+        await self._keys_are_new(name)
 
     def _old_keys(self, name: str) -> rotation.PairKeys | None:
         """The keys now in use, we being the initiator; None: not paired, or with a key that both share."""
@@ -245,3 +254,7 @@ class Trust:
             return True
         finally:
             self._lock.release()
+
+
+def _note_new_keys(db: Any, *, name: str, now: int) -> None:
+    set_fact(db, f"{KEYS_MADE}{name}", str(now))

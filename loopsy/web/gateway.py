@@ -46,6 +46,8 @@ RETURNED = (b"content-type", b"content-disposition", b"content-range", b"accept-
             b"retry-after", b"allow", b"tus-resumable", b"tus-version", b"tus-extension", b"tus-max-size",
             b"tus-checksum-algorithm", b"upload-offset", b"upload-length", b"upload-expires", JOB_ID)  # fmt: skip
 OURS = b"x-loopsy-"
+PEER_DATE = b"x-loopsy-peer-date"
+"""What the peer's clock says: ``date`` is ours."""
 RUNS = ("execute", "execute/stream")
 """Whose answers tell how a command ended."""
 
@@ -158,6 +160,7 @@ class Forwarding:
         for name, values in response.headers.getAllRawHeaders():
             if name.lower() in RETURNED or name.lower().startswith(OURS):
                 request.responseHeaders.setRawHeaders(name, values)
+        request.responseHeaders.setRawHeaders(PEER_DATE, response.headers.getRawHeaders(b"date") or [])
         for location in response.headers.getRawHeaders(b"location") or ():
             if location.startswith(f"{urls.BASE}/".encode()):
                 request.responseHeaders.setRawHeaders(b"location", [urls.on_peer(location.decode("latin-1"), peer)])

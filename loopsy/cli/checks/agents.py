@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from loopsy.cli import render
 from loopsy.cli.checks.finding import FAIL, PASS, WARN, Check, Patient
+from loopsy.wire.tasks import CLAUDE, CODEX, GEMINI
 
 if TYPE_CHECKING:
     from loopsy.agents.registration import Standing
+
+AGENTS = (CLAUDE, CODEX, GEMINI)
+
+
+def agents(patient: Patient) -> Iterator[Check]:
+    """Which are here; each is asked for its version, which takes seconds."""
+    from loopsy.agents import finding
+
+    found = {agent: path for agent in AGENTS if (path := finding.find(agent, os.environ))}
+    if not found:
+        yield Check("agents", PASS, f"none is here ({', '.join(AGENTS)})")
+        return
+    with ThreadPoolExecutor(max_workers=len(found)) as pool:
+        versions = pool.map(lambda path: finding.version(path, os.environ), found.values())
+    for (agent, path), version in zip(found.items(), versions, strict=True):
+        if version is None:
+            yield Check(f"agent {agent}", WARN, f"{path} does not tell its version", f"see: {path} --version")
+        else:
+            yield Check(f"agent {agent}", PASS, f"{version}, at {path}")
 
 
 def mcp(patient: Patient) -> Iterator[Check]:

@@ -16,7 +16,8 @@ def daemon(patient: Patient) -> Iterator[Check]:
         yield Check("daemon", FAIL, "not running", "start it with: loopsy start")
         return
     if patient.config is None:
-        yield Check("daemon", WARN, f"runs (pid {patient.pid}), with an older config than the file holds")
+        text = f"runs (pid {patient.pid}), with an older config than the file holds"
+        yield Check("daemon", WARN, text, "mend the config, and: loopsy reload")
         return
     try:
         answer = patient.daemon.ask("GET", urls.STATUS, timeout=ASK_S)
