@@ -67,12 +67,19 @@ class Call:
 
         :raises LoopsyError: as the job does.
         """
+        return await self.telling(lambda: self.work(job), step)
+
+    async def telling(self, doing: Callable[[], Awaitable[T]], step: Callable[[], Step | None]) -> T:
+        """Anything with a report of its progress every second.
+
+        :raises LoopsyError: as what is done does.
+        """
         done: list[T] = []
         failed: list[Exception] = []
         async with anyio.create_task_group() as group:
             group.start_soon(self._tell, step)
             try:
-                done.append(await self.work(job))
+                done.append(await doing())
             except Exception as error:  # raised in here, it would leave as a group
                 failed.append(error)
             group.cancel_scope.cancel()

@@ -16,7 +16,7 @@ from loopsy.client.output import ACCEPT, CommandOutput
 from loopsy.errors import CommandFailedToStart, ConnectionBroken, LoopsyError, from_wire
 from loopsy.mcp.call import Call, Step
 from loopsy.mcp.names import PEER, label, peer_of
-from loopsy.mcp.outputs import Capture, Outputs
+from loopsy.mcp.outputs import MAX_FILE, Capture, Outputs
 from loopsy.mcp.results import TEXT, cost, readable, shortened, trust_of
 from loopsy.mcp.tool import Answer, Arguments, Effect, Tool
 from loopsy.wire import frames, urls
@@ -26,8 +26,8 @@ UNREADABLE = re.compile("\ufffd{9,}")
 """Many of them say no more than one does."""
 
 
-class Execute(Arguments):
-    """A command."""
+class Command(Arguments):
+    """What is run, wherever."""
 
     command: str = Field(
         description="The program, by name or path, without its arguments. No shell reads it: for pipes, wildcards or "
@@ -36,7 +36,6 @@ class Execute(Arguments):
         max_length=4096,
     )
     args: list[str] = Field(default=[], description="Its arguments, one by one, unquoted.")
-    peer: str | None = Field(default=None, description=PEER, max_length=255)
     cwd: str | None = Field(
         default=None, description="Directory there to run it in. Default: the home directory there."
     )
@@ -47,13 +46,19 @@ class Execute(Arguments):
         ge=0.001,
         le=30 * DAY_S,
     )
+
+
+class Execute(Command):
+    """A command."""
+
+    peer: str | None = Field(default=None, description=PEER, max_length=255)
     encoding: Literal["text", "base64"] = Field(
         default="text", description="How to give back its output. base64 is exact, for output that isn't text."
     )
     detach: bool = Field(
         default=False,
-        description="Leave it running and return at once with its job id. Its output is not kept: let it write to "
-        "a file.",
+        description="Leave it running and return at once with its job id. loopsy_job_output tells later how it goes "
+        "and what it printed: the last 64 MiB of that are kept there.",
     )
 
 
@@ -80,11 +85,16 @@ class Executed(Answer):
 class Running:
     """A command that runs while its output is collected, in a thread."""
 
-    def __init__(self, peer: str | None, body: dict[str, Any], outputs: Outputs) -> None:
+    def __init__(
+        self, peer: str | None, body: dict[str, Any], outputs: Outputs, start_s: float | None = None, share: int = 1
+    ) -> None:
+        """``start_s``: seconds for the machine to say that it runs. ``share``: how many such there are, of one call."""
+        self._start_s = start_s
         self._path = urls.on_peer(urls.EXECUTE_STREAM, peer)
         self._body = {**body, "encoding": "base64"}
         self._began = time.monotonic()
-        self.stdout, self.stderr = Capture(outputs, "stdout"), Capture(outputs, "stderr")
+        self.stdout = Capture(outputs, "stdout", MAX_FILE // share)
+        self.stderr = Capture(outputs, "stderr", MAX_FILE // share)
         self.job_id = ""
 
     def follow(self, daemon: LocalDaemon) -> dict[str, Any]:
@@ -93,7 +103,8 @@ class Running:
         :raises LoopsyError: it was refused, or the connection was lost.
         """
         try:
-            with daemon.stream("POST", self._path, self._body, {"Accept": ACCEPT}) as response:
+            with daemon.stream("POST", self._path, self._body, {"Accept": ACCEPT}, self._start_s) as response:
+                response.wait_at_most(None)
                 output = CommandOutput(response)
                 return self._collect(output)
         except ValueError:
@@ -144,7 +155,7 @@ async def execute(call: Call, asked: Execute) -> Executed:
     return executed(peer, running, outcome, asked.encoding)
 
 
-def body_of(asked: Execute) -> dict[str, Any]:
+def body_of(asked: Command) -> dict[str, Any]:
     """The JSON of ``POST /execute/stream``."""
     body: dict[str, Any] = {"command": asked.command, "args": asked.args}
     if asked.cwd is not None:
@@ -156,7 +167,7 @@ def body_of(asked: Execute) -> dict[str, Any]:
     return body
 
 
-def explained(error: LoopsyError, asked: Execute) -> LoopsyError:
+def explained(error: LoopsyError, asked: Command) -> LoopsyError:
     """With the usual mistake named: a whole line given as the program."""
     if not asked.args and any(character.isspace() for character in asked.command):
         error.hint = (
@@ -172,10 +183,7 @@ def executed(
     """The result, cut to what fits."""
     out, err = running.stdout, running.stderr
     notes: list[str] = []
-    show = shown_exact if encoding == "base64" else shown_text
-    # stderr may take a third; what one leaves over the other has
-    errors, error_file = show("stderr", err, max(TEXT // 3, TEXT - out.size * 6), notes)
-    text, text_file = show("stdout", out, TEXT - cost(errors), notes)
+    (text, text_file), (errors, error_file) = both(out, err, TEXT, notes, encoding)
     code, duration = outcome.get("exitCode"), outcome.get("duration")
     return Executed(
         peer=label(peer),
@@ -196,8 +204,21 @@ def executed(
     )
 
 
-def shown_text(name: str, capture: Capture, budget: int, notes: list[str]) -> tuple[str, str | None]:
-    """An output as text, and the file that has the whole where it is cut."""
+Shown = tuple[str, str | None]
+"""What of an output is shown, and the file that has the whole where it is cut."""
+
+
+def both(
+    out: Capture, err: Capture, budget: int, notes: list[str], encoding: Literal["text", "base64"] = "text"
+) -> tuple[Shown, Shown]:
+    """Both outputs: stderr may take a third; what one leaves over the other has."""
+    show = shown_exact if encoding == "base64" else shown_text
+    errors = show("stderr", err, max(budget // 3, budget - out.size * 6), notes)
+    return show("stdout", out, budget - cost(errors[0]), notes), errors
+
+
+def shown_text(name: str, capture: Capture, budget: int, notes: list[str]) -> Shown:
+    """An output as text."""
     if capture.gap:
         head, tail = decoded(bytes(capture.head)), decoded(capture.tail.lstrip(bytes(range(0x80, 0xC0))))
         whole = None
@@ -218,8 +239,8 @@ def decoded(data: bytes) -> str:
     return UNREADABLE.sub(lambda run: f"\ufffd[{len(run[0])} such characters]", text)
 
 
-def shown_exact(name: str, capture: Capture, budget: int, notes: list[str]) -> tuple[str, str | None]:
-    """The first of an output's bytes in base64, and the file that has the whole where it is cut."""
+def shown_exact(name: str, capture: Capture, budget: int, notes: list[str]) -> Shown:
+    """The first of an output's bytes in base64."""
     most = budget // 4 * 3
     whole = bytes(capture.head) + (b"" if capture.gap else capture.tail)
     if not capture.gap and len(whole) <= most:

@@ -13,8 +13,8 @@ KEEP = 64 * 1024
 """Bytes kept of the beginning and of the end: more than is ever shown."""
 MAX_FILE = 256 * 1024 * 1024
 """Bytes of an output that are saved."""
-MAX_FILES = 40
-"""Saved at once; older ones go. Two for a command."""
+MAX_FILES, MAX_TOTAL = 200, 10 * 1024 * 1024 * 1024
+"""Files and bytes saved at once; older ones go. Two files for a command on one machine."""
 
 
 class Outputs:
@@ -34,8 +34,11 @@ class Outputs:
         self._number += 1
         path = self._directory / f"{self._number:04d}.{name}"
         file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-        for old in sorted(self._directory.iterdir())[:-MAX_FILES]:
-            old.unlink()
+        left = MAX_TOTAL
+        for number, old in enumerate(sorted(self._directory.iterdir(), reverse=True)):
+            left -= old.stat().st_size
+            if number >= MAX_FILES or left < 0:
+                old.unlink()
         return file, path
 
     def remove(self) -> None:
@@ -48,7 +51,9 @@ class Outputs:
 class Capture:
     """What one of a command's two outputs has been so far. Written by one thread, its counts read by another."""
 
-    def __init__(self, outputs: Outputs, name: str) -> None:
+    def __init__(self, outputs: Outputs, name: str, most: int = MAX_FILE) -> None:
+        """``most``: bytes of it that are saved."""
+        self._most = most
         self._outputs, self._name = outputs, name
         self._file: IO[bytes] | None = None
         self._begun = False
@@ -104,7 +109,7 @@ class Capture:
         if self._file is None:
             return
         try:
-            self.saved += self._file.write(piece[: MAX_FILE - self.saved])
+            self.saved += self._file.write(piece[: self._most - self.saved])
         except OSError:
             self._close()
 

@@ -37,6 +37,7 @@ class PeerShown(Answer):
     platform: str
     version: str
     capabilities: list[str]
+    labels: list[str] | None = Field(default=None, description="The user's words for it, to choose several by")
     may_do_here: list[str] | None = Field(default=None, description="What it may do on this machine")
     last_seen: str | None = Field(default=None, description="UTC")
 
@@ -81,6 +82,7 @@ def shown(peer: dict[str, Any]) -> PeerShown | None:
         platform=short(peer.get("platform")),
         version=short(peer.get("version")),
         capabilities=[short(item) for item in list(peer.get("capabilities") or ())[:16]],
+        labels=[short(item) for item in peer.get("labels") or ()] or None,
         may_do_here=None if scopes is None else [str(scope) for scope in scopes],
         last_seen=moment(peer.get("lastSeen")),
     )

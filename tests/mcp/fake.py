@@ -49,6 +49,9 @@ class FakeAnswer:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def wait_at_most(self, seconds: float | None) -> None:
+        pass
+
     def stream(self) -> Iterator[bytes]:
         yield from self._pieces
         if self._hold:
@@ -76,7 +79,7 @@ class FakeDaemon:
             raise answer
         return answer
 
-    def stream(self, method: str, path: str, body: Any = None, headers: Any = None) -> Any:
+    def stream(self, method: str, path: str, body: Any = None, headers: Any = None, timeout: Any = None) -> Any:
         return self.ask(method, path, body)
 
     def break_off(self) -> None:

@@ -42,7 +42,7 @@ def test_an_argument_that_is_not_known_is_refused(tmp_path: Path) -> None:
     said = bad(daemon, "loopsy_execute", command="rm", peerName="kai")
     assert said == (
         "there is no argument peerName\n"
-        "loopsy_execute takes: command, args, peer, cwd, env, timeoutSeconds, encoding, detach"
+        "loopsy_execute takes: command, args, cwd, env, timeoutSeconds, peer, encoding, detach"
     )
     assert daemon.asked == []
 

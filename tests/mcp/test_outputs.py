@@ -3,6 +3,7 @@
 import stat
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,9 +54,8 @@ def test_files_are_for_this_user_alone_few_and_removed() -> None:
 
 def test_an_endless_output_fills_no_disk() -> None:
     place = Outputs()
-    before, outputs.MAX_FILE = outputs.MAX_FILE, 5 * KEEP
     try:
-        capture = Capture(place, "stdout")
+        capture = Capture(place, "stdout", 5 * KEEP)
         for _ in range(20):
             capture.add(b"x" * KEEP)
         capture.save()
@@ -63,7 +63,21 @@ def test_an_endless_output_fills_no_disk() -> None:
         assert capture.path.stat().st_size == capture.saved == 5 * KEEP
         assert capture.size == 20 * KEEP
     finally:
-        outputs.MAX_FILE = before
+        place.remove()
+
+
+def test_the_oldest_files_go_when_they_are_too_large_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "MAX_TOTAL", 10 * KEEP)
+    place = Outputs()
+    try:
+        paths = []
+        for _ in range(6):
+            capture = Capture(place, "stdout")
+            capture.add(b"x" * 4 * KEEP)
+            capture.save()
+            paths.append(capture.path)
+        assert [path is not None and path.exists() for path in paths] == [False, False, False, True, True, True]
+    finally:
         place.remove()
 
 

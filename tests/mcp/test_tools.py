@@ -10,7 +10,8 @@ from mcp_types import Tool
 from tests.mcp.fake import FakeDaemon, with_client
 
 NAMES = (
-    "loopsy_list_peers", "loopsy_peer_status", "loopsy_execute", "loopsy_transfer_file", "loopsy_list_remote_files",
+    "loopsy_list_peers", "loopsy_peer_status", "loopsy_execute", "loopsy_execute_many", "loopsy_job_output",
+    "loopsy_transfer_file", "loopsy_list_remote_files",
     "loopsy_context_set", "loopsy_context_get", "loopsy_context_list", "loopsy_context_delete",
     "loopsy_broadcast_context", "loopsy_send_message", "loopsy_check_inbox", "loopsy_ack_message", "loopsy_check_ack",
 )  # fmt: skip
@@ -19,6 +20,8 @@ EFFECTS = {
     "loopsy_list_peers": {R, I},
     "loopsy_peer_status": {R, I, O},
     "loopsy_execute": {D, O},
+    "loopsy_execute_many": {D, O},
+    "loopsy_job_output": {R, I, O},
     "loopsy_transfer_file": {D, I, O},
     "loopsy_list_remote_files": {R, I, O},
     "loopsy_context_set": {D, I, O},
@@ -101,7 +104,7 @@ def test_schemas_are_valid_flat_and_name_their_units(tools: list[Tool]) -> None:
         for name, about in tool.input_schema.get("properties", {}).items():
             assert about.get("description"), f"{tool.name}.{name}"
             if about.get("type") in ("number", "integer"):
-                assert name.endswith("Seconds") or name in ("limit", "offset")
+                assert name.endswith("Seconds") or name in ("limit", "offset", "atOnce")
                 if name.endswith("Seconds"):
                     assert "seconds" in about["description"]
 
