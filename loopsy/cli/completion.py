@@ -75,11 +75,35 @@ def known_jobs(args: argparse.Namespace, _: str) -> list[str]:
     return sorted({str(job["jobId"]) for job in _asked(args, f"{path}?all=1", "jobs", "detached")})
 
 
+def known_terminals(args: argparse.Namespace, _: str) -> list[str]:
+    """The ids of a machine's terminals."""
+    path = urls.on_peer(urls.TERMINALS, arguments.peer_of(getattr(args, "peer", None) or "."))
+    return sorted({str(terminal["terminalId"]) for terminal in _asked(args, path, "terminals")})
+
+
 def _asked(args: argparse.Namespace, path: str, *lists: str) -> list[dict[str, Any]]:
     """What the daemon's answer has in these lists; nothing when it can't say."""
     try:
         answer = arguments.daemon_of(args).ask("GET", path, timeout=PROMPT_S)
         return [item for name in lists for item in answer[name]]
+    except (LoopsyError, KeyError, TypeError):
+        return []
+
+
+def known_tasks(directory: str | None, _: str) -> list[str]:
+    """The ids of the newest tasks of this machine."""
+    try:
+        answer = LocalDaemon(data_dir(directory)).ask("GET", urls.TASKS, timeout=PROMPT_S)
+        return sorted({str(task["taskId"]) for task in answer["tasks"]})
+    except (LoopsyError, KeyError, TypeError):
+        return []
+
+
+def known_rules(directory: str | None, _: str) -> list[str]:
+    """The rules of this machine."""
+    try:
+        answer = LocalDaemon(data_dir(directory)).ask("GET", urls.TASK_RULES, timeout=PROMPT_S)
+        return [str(rule) for rule in answer["rules"]]
     except (LoopsyError, KeyError, TypeError):
         return []
 

@@ -51,6 +51,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "context": ("context", "share small values"),
         "message": ("message", "send messages; read, answer and watch what comes"),
         "broadcast": ("message", "send a message to every peer"),
+        "task": ("task", "let an agent do something, here or there; approve it"),
         "events": ("watch", "print what changes, as it changes"),
     },
     "the command itself": {

@@ -32,7 +32,7 @@ def follow(
     decoder, wait, was_there = sse.Decoder(), FIRST_WAIT_S, False
     while until is None or time.monotonic() < until:
         try:
-            for event in _connection(daemon, path, decoder, until):
+            for event in one_connection(daemon, path, decoder, until):
                 wait, was_there = FIRST_WAIT_S, True
                 yield event
         except LoopsyError as error:
@@ -50,7 +50,7 @@ def is_passing(error: LoopsyError) -> bool:
     return gone or error.code in PEER_AWAY or error.status in BUSY
 
 
-def _connection(daemon: LocalDaemon, path: str, decoder: sse.Decoder, until: float | None) -> Iterator[Event]:
+def one_connection(daemon: LocalDaemon, path: str, decoder: sse.Decoder, until: float | None) -> Iterator[Event]:
     """One connection, to its end."""
     headers = {"Last-Event-ID": decoder.last_id} if decoder.last_id else {}
     with daemon.stream("GET", path, headers=headers, timeout=_patience(until)) as response:

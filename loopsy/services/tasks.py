@@ -19,7 +19,7 @@ from loopsy.core import tasks
 from loopsy.core.principals import LOCAL, PeerPrincipal, Principal, Scope, scopes_of
 from loopsy.core.task_events import Budget
 from loopsy.core.tasks import Life, Pending, Plan, Slots
-from loopsy.errors import Forbidden, InternalError, InvalidRequest
+from loopsy.errors import Forbidden, InternalError, InvalidRequest, TaskIsOver
 from loopsy.services import leftovers
 from loopsy.services.audit import Audit
 from loopsy.services.clock import now_ms
@@ -289,16 +289,21 @@ class Tasks(Service):
         return table.totals(self._storage.reader)
 
     # -- ending -----------------------------------------------------------------------------------------------------
-    async def end(self, task_id: str, caller: Principal) -> bool:
-        """Cancel a task, or forget one that is over (True).
+    async def end(self, task_id: str, caller: Principal, only: str | None = None) -> bool:
+        """Cancel a task, or forget one that is over (True). ``only``: cancel, or remove, whatever has become of it
+        meanwhile.
 
-        :raises TaskNotFound:
+        :raises TaskNotFound: :raises TaskIsOver: :raises InvalidRequest: it can only be cancelled yet.
         """
         row = self.book.row(task_id, caller)
         run = self._runs.get(task_id)
         if run is not None:
+            if only == "remove":
+                raise InvalidRequest("the task isn't over: wait for its end, or cancel it")
             run.end("cancelled")
             return False
+        if only == "cancel":
+            raise TaskIsOver(f"task {task_id} is {row.status} already")
         await self._forget(row)
         return True
 

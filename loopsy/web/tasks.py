@@ -102,9 +102,9 @@ class TasksArea:
 
     @routes.declare("DELETE", urls.TASK, access=ACCESS, answers=TaskAnswered)
     async def end(self, call: Call[None], task_id: str) -> TaskAnswered:
-        """Cancel a task, or forget one that is over."""
+        """Cancel a task, or forget one that is over; ``?only=cancel`` and ``?only=remove`` never do the other."""
         call.note(task=task_id)
-        deleted = await self._tasks.end(task_id, call.principal)
+        deleted = await self._tasks.end(task_id, call.principal, one_of(call, "only", ("cancel", "remove")))
         return TaskAnswered(success=True, task_id=task_id, deleted=deleted or None)
 
     @routes.declare("GET", urls.TASK_PATCH, access=ACCESS)

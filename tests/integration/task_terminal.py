@@ -1,0 +1,74 @@
+"""``loopsy task`` in a terminal, and a person who types."""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import TracebackType
+
+from ptyprocess import PtyProcessUnicode
+
+from loopsy.testing.nodes import Node
+from tests.integration.conftest import until
+
+COMMAND = (sys.executable, "-m", "loopsy.cli.main")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+class Person:
+    """Somebody at a terminal with one command."""
+
+    def __init__(self, node: Node, *words: str, **variables: str) -> None:
+        environment = {**node.environment, "TERM": "xterm", **variables}
+        self.process = PtyProcessUnicode.spawn(
+            [*COMMAND, *words], env=environment, cwd=node.environment["HOME"], dimensions=(40, 200)
+        )
+        self.screen = ""
+        """All that was shown, with what was typed."""
+        self._read = 0
+
+    def __enter__(self) -> Person:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self.process.close(force=True)
+
+    def sees(self, text: str) -> str:
+        """Wait until it is shown, behind what was waited for last; what was shown up to there."""
+
+        def shown() -> bool:
+            if text in self.plain[self._read :]:
+                return True
+            try:
+                self.screen += self.process.read(4096)
+            except EOFError:
+                raise AssertionError(f"it ended without {text!r}; it showed:\n{self.screen}") from None
+            return text in self.plain[self._read :]
+
+        until(shown, repr(text))
+        start, self._read = self._read, self.plain.index(text, self._read) + len(text)
+        return self.plain[start : self._read]
+
+    @property
+    def plain(self) -> str:
+        """Without colours and with plain line ends."""
+        return ESCAPES.sub("", self.screen).replace("\r\n", "\n")
+
+    def types(self, text: str) -> None:
+        """And Enter."""
+        self.process.write(text + "\n")
+
+    def interrupts(self) -> None:
+        """Ctrl-C."""
+        self.process.sendintr()
+
+    def leaves(self) -> int:
+        """Read on to the end of the command; its exit status."""
+        while True:
+            try:
+                self.screen += self.process.read(4096)
+            except EOFError:
+                break
+        self.process.wait()
+        status = self.process.exitstatus
+        return 128 + (self.process.signalstatus or 0) if status is None else int(status)
