@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from loopsy._version import WIRE_VERSION
 from loopsy.client.peer import PeerClient
 from loopsy.config import Config
-from loopsy.core.discovery import Around
+from loopsy.core.around import Around
 from loopsy.services.audit import Audit, remembered_head
 from loopsy.services.context import Context
 from loopsy.services.dashboard import Dashboard

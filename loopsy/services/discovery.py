@@ -14,7 +14,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from loopsy.core import discovery as rules
-from loopsy.core.discovery import Around, Networks, Sighting
+from loopsy.core.around import Around
+from loopsy.core.discovery import Networks, Sighting
 from loopsy.errors import LoopsyError
 from loopsy.services.clock import now_ms
 from loopsy.services.peers import Peers

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from loopsy.core import discovery as rules
-from loopsy.core.discovery import Around
+from loopsy.core.around import Around
 from loopsy.core.peers import Record
 from loopsy.errors import LoopsyError
 from loopsy.services.peers import Peers

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from loopsy.client.peer import PeerClient, Target
 from loopsy.client.pins import normal
 from loopsy.core import peers as rules
-from loopsy.core.discovery import Around
+from loopsy.core.around import Around, not_paired
 from loopsy.core.peers import Book, Record
 from loopsy.core.principals import PeerPrincipal, Principal
 from loopsy.errors import HandshakeFailed, InvalidRequest, LoopsyError, PeerNotFound, Unauthenticated
@@ -128,16 +128,7 @@ class Peers(Service):
         try:
             return self._book.resolve(word)
         except PeerNotFound as error:
-            raise self._not_paired(word) or error from None
-
-    def _not_paired(self, word: str) -> PeerNotFound | None:
-        """Nobody in the book is called so, but somebody who was found is."""
-        for peer in self._strangers():
-            place = rules.endpoint(peer.address, peer.port)
-            if word in (peer.hostname, peer.node_id, peer.address, place):
-                how = "announced on the LAN" if peer.found else f"offered by {', '.join(peer.offered_by or ())}"
-                return PeerNotFound(f"{word!r} is {how}, but not paired", hint=f"pair with it: loopsy pair {place}")
-        return None
+            raise not_paired(word, self._strangers()) or error from None
 
     def target(self, record: Record) -> Target:
         """Where it is and the key for it."""
@@ -195,15 +186,7 @@ class Peers(Service):
 
     def everyone(self) -> tuple[Peer, ...]:
         """The book, with what is announced of its peers; then who was found or offered, and isn't in it."""
-        return (*map(self._with_news, self.list()), *self._strangers())
-
-    def _with_news(self, peer: Peer) -> Peer:
-        announced = self._around.announced(peer.node_id)
-        if not announced:
-            return peer
-        places = self._around.places_of(peer.node_id)
-        elsewhere = None if (peer.address, peer.port) in places else rules.endpoint(*places[0])
-        return evolve(peer, found=True, announced_at=elsewhere)
+        return (*map(self._around.with_news, self.list()), *self._strangers())
 
     def _strangers(self) -> tuple[Peer, ...]:
         book = self._book.all()

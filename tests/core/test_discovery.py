@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopsy.core import discovery as rules
+from loopsy.core.around import Around
 from loopsy.core.discovery import (
     ASK_EACH_S,
     FOUND_MAX,
@@ -19,7 +20,6 @@ from loopsy.core.discovery import (
     OFFERS_MAX,
     OFFLINE_S,
     PLACES_MAX,
-    Around,
     Networks,
     Service,
     Sighting,

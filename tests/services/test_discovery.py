@@ -17,7 +17,8 @@ from loopsy.client.peer import PeerClient, Target
 from loopsy.config import Auth, Config, ManualPeer, Tls
 from loopsy.config import Discovery as DiscoveryConfig
 from loopsy.core import discovery as rules
-from loopsy.core.discovery import Around, Networks, Service
+from loopsy.core.around import Around
+from loopsy.core.discovery import Networks, Service
 from loopsy.core.peers import FAILURES, INTERVAL_S
 from loopsy.core.principals import PeerPrincipal
 from loopsy.errors import LoopsyError, PeerNotFound, PeerUnreachable, PinMismatch
