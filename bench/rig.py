@@ -145,7 +145,13 @@ class Rig:
 
     # -- daemons ----------------------------------------------------------------------------------------------------
     def daemon(
-        self, name: str, *, peers: Sequence[Daemon] = (), known: Sequence[tuple[str, str]] = (), tls: bool = False
+        self,
+        name: str,
+        *,
+        peers: Sequence[Daemon] = (),
+        known: Sequence[tuple[str, str]] = (),
+        tls: bool = False,
+        discovery: bool = False,
     ) -> Daemon:
         """A daemon that knows ``peers`` and lets in the holders of the ``known`` keys (name, key)."""
         key, port, data_dir = secrets.token_hex(32), free_port(), self.root / name
@@ -164,7 +170,7 @@ class Rig:
             "transfer": {"allowedPaths": [str(self.root)], "maxFileSize": 1 << 40},
             "rateLimits": {"execute": UNLIMITED, "transfer": UNLIMITED, "context": UNLIMITED},
             "discovery": {
-                "enabled": False,
+                "enabled": discovery,
                 "manualPeers": [{"address": "127.0.0.1", "port": peer.port, "hostname": peer.name} for peer in peers],
             },
         }
