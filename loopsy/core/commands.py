@@ -3,7 +3,7 @@
 The denylist stops accidents: it looks through paths, through wrappers (``sudo``, ``env``, ``nohup``, ``timeout``,
 ``xargs`` …), at what ``find -exec`` runs and at the words of ``sh -c``. It can't stop intent, since any interpreter can
 start any program. Only an allowlist is a boundary: with one, a command runs only when it is written just as an entry
-there.
+there, in this machine's own environment: a search path or a library of the caller's would make another program of it.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ SCRIPT_ENDINGS = frozenset(("sh", "bash", "py", "rb", "pl", "js", "mjs", "ts", "
 """``format.sh`` is somebody's own script, not a kind of ``format`` as ``mkfs.ext4`` is one of ``mkfs``."""
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 FIND_ACTIONS = frozenset(("-exec", "-execdir", "-ok", "-okdir"))
+HARMLESS = re.compile(r"LANG|LC_[A-Z]+|TERM|COLORTERM|TZ|COLUMNS|LINES|NO_COLOR|CLICOLOR|FORCE_COLOR")
+"""What a caller may set beside an allowlist: it changes what a program shows, not what it loads or starts."""
 DEPTH = 8
 """Wrappers within wrappers: more than this is nobody's honest command."""
 
@@ -160,8 +162,8 @@ def _entry_for(name: str, denied: Iterable[str]) -> str | None:
     return next((e for e in denied if program(e) == name or (is_kind and program(e) == stem)), None)
 
 
-def check(command: str, args: Sequence[str], policy: Execution) -> None:
-    """Let the command pass, or say which rule stops it.
+def check(command: str, args: Sequence[str], policy: Execution, env: Iterable[str] = ()) -> None:
+    """Let the command pass, or say which rule stops it. ``env``: the names of the variables that the caller sets.
 
     :raises CommandDenied: names the word and the config key.
     """
@@ -174,3 +176,9 @@ def check(command: str, args: Sequence[str], policy: Execution) -> None:
             )
     if policy.allowlist is not None and command not in policy.allowlist:
         raise CommandDenied(f"{command!r} is not on this machine's allowlist (execution.allowlist)")
+    foreign = sorted(name for name in env if not HARMLESS.fullmatch(name))
+    if policy.allowlist is not None and foreign:
+        raise CommandDenied(
+            f"env: {foreign[0][:80]!r} can't be set on a machine with an allowlist (execution.allowlist)",
+            hint="it could make another program of one that is allowed",
+        )

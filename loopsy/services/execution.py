@@ -129,7 +129,7 @@ class Execution(Service):
         :raises CommandDenied: :raises TooManyJobs: :raises CommandFailedToStart:
         """
         policy = self._settings.config.execution
-        commands.check(request.command, request.args, policy)
+        commands.check(request.command, request.args, policy, request.env or ())
         if not self.running:
             raise InternalError("the daemon is stopping")
         info = JobInfo(

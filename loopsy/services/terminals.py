@@ -397,7 +397,7 @@ def program(asked: OpenTerminal, settings: Settings) -> tuple[list[str], str]:
     :raises CommandDenied: :raises CommandFailedToStart: there is none of this name.
     """
     command = asked.command or login_shell(os.environ)
-    commands.check(command, asked.args, settings.config.execution)
+    commands.check(command, asked.args, settings.config.execution, asked.env or ())
     search = (asked.env or {}).get("PATH") or os.environ.get("PATH")
     found = shutil.which(os.path.expanduser(command), path=search)
     if found is None:

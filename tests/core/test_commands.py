@@ -168,6 +168,17 @@ def test_with_an_allowlist_only_what_is_written_there_runs(command: str) -> None
         check(command, ["git"], policy)
 
 
+@pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "BASH_ENV", "GIT_SSH_COMMAND", "LC_ALL=x\nPATH", "LANGX", ""])
+def test_with_an_allowlist_nobody_says_what_its_programs_load_or_start(name: str) -> None:
+    with pytest.raises(CommandDenied, match="env: "):
+        check("git", ["status"], Execution(allowlist=("git",)), ["LANG", name])
+    check("git", ["status"], POLICY, [name])
+
+
+def test_with_an_allowlist_what_only_changes_the_look_may_be_set() -> None:
+    check("git", [], Execution(allowlist=("git",)), ["LANG", "LC_ALL", "TERM", "TZ", "COLUMNS", "NO_COLOR"])
+
+
 def test_the_denylist_holds_beside_an_allowlist() -> None:
     with pytest.raises(CommandDenied, match="denylist"):
         check("sudo", ["rm", "x"], Execution(allowlist=("sudo",)))

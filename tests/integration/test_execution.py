@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,15 @@ def test_a_daemon_killed_cuts_the_stream_so_that_it_does_not_look_whole(make_nod
     node.kill()
     assert stream.ending() is None
     os.kill(pid, signal.SIGKILL)
+
+
+def test_an_allowed_name_is_no_way_to_another_program(make_node: Callable[..., Node], tmp_path: Path) -> None:
+    """With an allowlist nobody says where its programs are looked for, plainly, over a socket, or on a terminal."""
+    other = tmp_path / "uptime"
+    other.write_text("#!/bin/sh\necho another\n")
+    other.chmod(0o755)
+    node = make_node(execution={"allowlist": ["uptime"]}).start()
+    asked = {"command": "uptime", "env": {"PATH": str(tmp_path)}}
+    for path in ("/execute", "/execute/stream", "/terminals"):
+        refused(node.ask("POST", path, asked), 403, 3001)
+    assert node.ask("POST", "/execute", {"command": "uptime", "env": {"LC_ALL": "C"}}).body["exitCode"] == 0
