@@ -82,6 +82,12 @@ def memory_kib(pid: int, field: str) -> int:
     raise BenchError(f"/proc tells no {field} of process {pid}")
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has taken of the processors so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def reset_peak(pid: int) -> None:
     """From here on ``VmHWM`` counts anew."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -185,6 +185,7 @@ class Crew(Generic[J]):
             try:
                 job.work(self._failed_status)
             except Exception as fault:
+                self._stops = True
                 self._news.put(fault)
             with self._lock:
                 job.is_under_way = False

@@ -13,6 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import psutil
 import pytest
 from ptyprocess import PtyProcess
@@ -20,6 +22,7 @@ from ptyprocess import PtyProcess
 from loopsy.testing.nodes import Node
 from tests.integration.conftest import until
 from tests.integration.fleet import Fleet
+from tests.integration.test_mcp import Agent, as_agent
 
 LIVE = ("able", "bear", "cora", "deny")
 PEAK = """
@@ -331,3 +334,44 @@ def test_detached_ones_are_told_by_machine_and_id(fleet: Fleet) -> None:
         assert fleet.chief.run("jobs", "logs", job, "--peer", name).stdout == b"kept\n"
     found = result_of(fleet.chief.run("exec", "--on", "able,bear", "--detach", "--json", "true", check=True))
     assert all(len(one["jobId"]) == 36 for one in found.values())
+
+
+# -- by an agent ------------------------------------------------------------------------------------------------------
+def test_an_agent_runs_a_command_on_several(fleet: Fleet) -> None:
+    """Each has its result; nothing of keys or addresses is in it, not even where one can't be reached."""
+    script = "case ${HOME##*home-} in able) echo well;; bear) exit 7;; esac"
+    given = {"command": "sh", "args": ["-c", script]}
+
+    async def talk(agent: Agent) -> None:
+        peers = ["able", "bear", "deny", "gone", "nobody", "this machine"]
+        shown = await agent.good("loopsy_execute_many", **given, peers=peers)
+        found = {one["peer"]: one for one in shown["results"]}
+        assert list(found) == peers
+        assert (found["able"]["exitCode"], found["able"]["stdout"]) == (0, "well\n")
+        assert found["bear"]["exitCode"] == 7
+        assert {name: found[name]["state"] for name in ("deny", "gone", "nobody")} == dict.fromkeys(
+            ("deny", "gone", "nobody"), "failed"
+        )
+        assert (shown["succeeded"], shown["notSucceeded"]) == (2, 4)
+        labelled = await agent.good("loopsy_execute_many", command="true", labels=["linux"])
+        assert [one["peer"] for one in labelled["results"]] == ["able", "bear"]
+        started = await agent.good("loopsy_execute", **given, peer="able", detach=True)
+        told = await agent.good("loopsy_job_output", jobId=started["jobId"], peer="able", waitSeconds=30)
+        assert (told["status"], told["exitCode"], told["stdout"]) == ("ended", 0, "well\n")
+
+    as_agent(fleet.chief, talk, *fleet.peers.values())
+
+
+def test_a_call_that_an_agent_cancels_ends_on_all(fleet: Fleet, tmp_path: Path) -> None:
+    script = 'echo $$ > "$0/${HOME##*home-}"; exec sleep 600'
+    given = {"command": "sh", "args": ["-c", script, str(tmp_path)], "peers": ["able", "bear", "this machine"]}
+    names = ("able", "bear", "chief")
+
+    async def talk(agent: Agent) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: agent.result("loopsy_execute_many", **given))
+            pids = await anyio.to_thread.run_sync(until, lambda: written(tmp_path, names))
+            group.cancel_scope.cancel()
+        await anyio.to_thread.run_sync(until, lambda: not any(map(psutil.pid_exists, pids)), "the end of all three")
+
+    as_agent(fleet.chief, talk, *fleet.peers.values())
