@@ -15,6 +15,7 @@ from attrs import frozen
 
 from bench import (
     rows_commands,
+    rows_fleet,
     rows_idle,
     rows_mcp,
     rows_messages,
@@ -62,6 +63,8 @@ ROWS = (
     Row("tlsfile", rows_tls.file),
     Row("pairing", rows_tls.pairing),
     Row("mcp", rows_mcp.bridge),
+    Row("many", rows_fleet.many),
+    Row("fleet", rows_fleet.idle_fleet),
 )
 
 
