@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 from typing import Any
 
 import pytest
 
+from loopsy.core.principals import ThisMachine
 from loopsy.testing.nodes import Node
 from loopsy.web.routes import Route
 from loopsy.wire import urls
 from tests.integration.test_rest import refused
 from tests.web.test_routes import JOINING, OPEN, ROUTES
+
+WRONG = {"authorization": f"Bearer {'f' * 64}"}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.endpoint)
@@ -27,6 +31,10 @@ def test_a_stranger_is_refused(node: Node, route: Route) -> None:
                 assert 400 <= answer.status < 500
                 assert set(answer.body) == {"error"}
             continue
+        if isinstance(route.access, ThisMachine):
+            for data in (None, b"{}", b'{"token": "x"}', b"x" * 100_000):
+                unlocked_by_nothing(node, method, route.rule, data)
+            continue
         bodies: tuple[Any, ...] = (None, {}, b"x" * 100_000)
         for body in bodies:
             answers = [node.ask(method, path, body, key=key) for key in (None, "f" * 64)]
@@ -34,3 +42,15 @@ def test_a_stranger_is_refused(node: Node, route: Route) -> None:
             if method != "HEAD":
                 refused(answers[0], 401, 1001)
                 refused(answers[1], 403, 1002)
+
+
+def unlocked_by_nothing(node: Node, method: str, rule: str, body: bytes | None) -> None:
+    """The dashboard's door, from this machine: its files may be seen, but without a launch token nobody gets in, and a
+    wrong key isn't taken for none."""
+    for key, wanted in (({}, (200, 404) if method != "POST" else (400, 403, 413, 415)), (WRONG, (403,))):
+        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=60)
+        connection.request(method, re.sub(r"<[^>]*>", "x", rule), body, {"content-type": "application/json", **key})
+        response = connection.getresponse()
+        assert response.status in wanted
+        assert response.getheader("set-cookie") is None
+        connection.close()
