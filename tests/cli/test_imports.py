@@ -15,6 +15,7 @@ FORBIDDEN = (
     "attr", "attrs", "cattrs", "http.client", "email", "ssl", "twisted", "rich", "psutil", "ruamel", "subprocess",
     "uuid", "asyncio", "logging", "shutil", "sqlite3", "importlib.metadata", "argcomplete", "yaml", "loopsy.config",
     "loopsy.core", "loopsy.services", "loopsy.web", "concurrent", "urllib.request", "inspect", "dataclasses",
+    "threading", "queue", "loopsy.cli.many",
 )  # fmt: skip
 SCRIPT = """
 import json, sys
