@@ -118,6 +118,11 @@ def scopes_of(auth: Auth, name: str) -> frozenset[Scope]:
     return DEFAULT_SCOPES if words is None else frozenset(map(Scope, words))
 
 
+def still_may(auth: Auth, name: str, scope: Scope) -> bool:
+    """Whether a caller of that name, who was let in before, would be let in now."""
+    return name == LOCAL.name or (name in auth.allowed_keys and scope in scopes_of(auth, name))
+
+
 # -- keys -------------------------------------------------------------------------------------------------------------
 @frozen
 class Keyring:

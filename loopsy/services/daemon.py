@@ -22,6 +22,7 @@ from loopsy.services.dashboard import Dashboard
 from loopsy.services.delivery import Delivery
 from loopsy.services.detached import Detached
 from loopsy.services.discovery import Discovery
+from loopsy.services.distrust import Distrust
 from loopsy.services.events import Events
 from loopsy.services.execution import Execution
 from loopsy.services.logs import DaemonLog
@@ -182,7 +183,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         *(Held(pid_file), log, storage, events, audit, context, peers, detached, execution),
         *(pairing, transfers, transfer, uploads, dashboard, relay, terminals, messages, delivery),
     ]
-    children += [tasks, offers, discovery]
+    children += [tasks, offers, discovery, Distrust(settings, storage, execution, detached, terminals)]
     if tls is not None:
         children.append(Renewal(reactor, layout, own.hostname, peers, storage))
     for service in children:

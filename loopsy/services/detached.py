@@ -16,7 +16,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from loopsy.core.principals import Local, Principal
+from loopsy.core.principals import LOCAL, Local, Principal
 from loopsy.errors import JobNotFound, StorageFull
 from loopsy.services.clock import now_ms
 from loopsy.services.execution import Sink
@@ -190,6 +190,18 @@ class Detached(Service):
             return result
 
         return done.addBoth(settled)
+
+    def disown(self, is_out: Callable[[str], bool]) -> None:
+        """What is known of the jobs of each owner who, as ``is_out`` says, is trusted no longer, is this machine's
+        user's from now on: who comes after him under his name doesn't inherit it."""
+        for kept in self._live.values():
+            if is_out(kept.owner):
+                kept.owner = LOCAL.name
+                self._store(kept.owner, kept.born, kept.record)
+        for job_id, (owner, born, record) in self._over.items():
+            if is_out(owner):
+                self._over[job_id] = (LOCAL.name, born, record)
+                self._store(LOCAL.name, born, record)
 
     # -- for whoever asks -----------------------------------------------------------------------------------------
     def records(self, caller: Principal) -> tuple[JobRecord, ...]:

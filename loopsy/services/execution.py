@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from attrs import frozen
@@ -17,8 +17,8 @@ from twisted.python.threadpool import ThreadPool
 from loopsy.core import commands
 from loopsy.core import execution as rules
 from loopsy.core.execution import Job, JobTable, Reason
-from loopsy.core.principals import LOCAL, Principal, Scope
-from loopsy.errors import InternalError
+from loopsy.core.principals import LOCAL, Principal, Scope, still_may
+from loopsy.errors import Forbidden, InternalError
 from loopsy.services.clock import now_ms
 from loopsy.services.events import Events
 from loopsy.services.processes import Command, ProcessGroup, Reactor, Receiver, spawn
@@ -126,12 +126,14 @@ class Execution(Service):
         """Start a command for ``caller``, known to others as ``from_node_id``; its output goes to ``sink``. With
         ``has_input`` its group is written to, else it reads from nothing.
 
-        :raises CommandDenied: :raises TooManyJobs: :raises CommandFailedToStart:
+        :raises CommandDenied: :raises TooManyJobs: :raises CommandFailedToStart: :raises Forbidden:
         """
         policy = self._settings.config.execution
         commands.check(request.command, request.args, policy, request.env or ())
         if not self.running:
             raise InternalError("the daemon is stopping")
+        if not still_may(self._settings.config.auth, caller.name, Scope.EXECUTE):
+            raise Forbidden(f"peer {caller.name} may not use execute here")  # since it asked, and waited for the disk
         info = JobInfo(
             job_id=job_id or str(uuid.uuid4()),
             command=request.command,
@@ -206,6 +208,12 @@ class Execution(Service):
         """The same for whoever does not know whether it is over."""
         if job_id in self._live:
             self._end(job_id, "cancelled")
+
+    def end_of(self, is_out: Callable[[str], bool]) -> None:
+        """End the jobs of each owner of whom ``is_out`` says that he may run none any more."""
+        for info in self._table.infos(LOCAL):
+            if is_out(self._table.get(info.job_id).owner):
+                self._end(info.job_id, "cancelled")
 
     def _end(self, job_id: str, reason: Reason) -> None:
         if not self._table.end(job_id, reason):

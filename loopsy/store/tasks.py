@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
+from loopsy.core.principals import LOCAL
 from loopsy.wire.tasks import PENDING
 
 SEQ_BITS = 24
@@ -162,6 +163,12 @@ def seq_at(db: sqlite3.Connection, number: int, since: int) -> int:
         (base, (number + 1) << SEQ_BITS, since),
     ).fetchone()
     return last_seq(db, number) if row is None else int(row[0]) - base - 1
+
+
+def disown(db: sqlite3.Connection, known: Sequence[str]) -> None:
+    """Tasks of owners that are none of the ``known`` ones become this machine's user's."""
+    marks = ", ".join("?" * len(known))
+    db.execute(f"UPDATE tasks SET owner = ? WHERE owner NOT IN ({marks})", (LOCAL.name, *known))  # noqa: S608
 
 
 # -- growing old ------------------------------------------------------------------------------------------------------
