@@ -15,7 +15,8 @@ def test_a_histogram_holds_every_one_once(times: list[float]) -> None:
     for seconds in times:
         histogram.add(seconds)
     counts = [count for _, count in histogram.cumulated()]
-    assert counts == sorted(counts) and counts[-1] == len(times)
+    assert counts == sorted(counts)
+    assert counts[-1] == len(times)
     assert counts[:-1] == [sum(seconds <= bound for seconds in times) for bound in BOUNDS]
 
 
@@ -25,4 +26,5 @@ def test_addresses_that_lead_nowhere_count_together() -> None:
     for at in range(1000):
         tally.add(f"X{at}", None, 404, 0.001, 0, 10)
     assert list(tally.requests) == [(NO_ROUTE, NO_ROUTE, 404)]
-    assert list(tally.took) == [NO_ROUTE] and tally.bytes_out == 10_000
+    assert list(tally.took) == [NO_ROUTE]
+    assert tally.bytes_out == 10_000

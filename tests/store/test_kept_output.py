@@ -13,7 +13,7 @@ from loopsy.store.kept_output import KeptOutput, read, remove, sizes
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=60), st.integers(20, 400), st.integers(1, 50))
 def test_the_end_is_kept_and_read_in_any_pieces(frames: list[bytes], limit: int, most: int) -> None:
-    """Whole frames, from ``begin`` on; at least half the limit where there was as much, and hardly more than all of it."""
+    """Whole frames, from ``begin`` on; at least half the limit where there was as much, and hardly more than it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job"
         kept = KeptOutput(path, limit)
