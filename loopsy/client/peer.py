@@ -20,11 +20,12 @@ from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
+from twisted.web.client import URI, Agent, ResponseDone
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from loopsy.client import heads
 from loopsy.client.bodies import BytesBody
 from loopsy.client.pins import ANY, PinnedConnections, connections
 from loopsy.errors import LoopsyError, PeerTimeout, PeerUnreachable, from_wire
@@ -62,10 +63,6 @@ class Target:
         return f"{'http' if self.pin is None else 'https'}://{host}:{self.port}"
 
 
-class _Quiet(_HTTP11ClientFactory):
-    noisy = False
-
-
 @implementer(IAgentEndpointFactory)
 @frozen
 class _Endpoints:
@@ -90,10 +87,9 @@ class _Connections:
     """An Agent and its pool. One for each pin: a pool tells its connections apart by host and port only."""
 
     def __init__(self, reactor: Any, tls: PinnedConnections | None) -> None:
-        self.pool = HTTPConnectionPool(reactor)
+        self.pool = heads.pool(reactor)
         self.pool.maxPersistentPerHost = CONNECTIONS
         self.pool.cachedConnectionTimeout = IDLE_S
-        self.pool._factory = _Quiet  # a line in the log for each connection tells nobody anything
         self.agent: Agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, tls), self.pool)
 
 
@@ -125,7 +121,9 @@ class PeerClient:
         :raises PeerUnreachable: nobody listens there.
         """
         look = connections(ANY, f"{address}:{port}")
-        agent = Agent.usingEndpointFactory(self._reactor, _Endpoints(self._reactor, look))
+        agent = Agent.usingEndpointFactory(
+            self._reactor, _Endpoints(self._reactor, look), heads.pool(self._reactor, False)
+        )
         target = Target(address, port, pin=ANY)
         asked = Deferred.fromCoroutine(_first_answer(agent, f"{target.origin}{urls.HEALTH}"))
         timer = self._reactor.callLater(ANSWER_S, asked.cancel)

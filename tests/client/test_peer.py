@@ -14,6 +14,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.web.http_headers import Headers
 
 from loopsy.client import peer as module
 from loopsy.client.files import PeerFiles, UploadOffer
@@ -86,6 +87,25 @@ def endless(sock: Any) -> None:
         sock.sendall(b" " * 65536)
 
 
+def endless_head(sock: Any) -> None:
+    sock.recv(65536)
+    sock.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        sock.sendall(b"a: b\r\n" * 10_000)
+
+
+def endless_line(sock: Any) -> None:
+    sock.recv(65536)
+    while True:
+        sock.sendall(b"HTTP/1.1 200 " + b"O" * 65536)
+
+
+def interim(sock: Any) -> None:
+    sock.recv(65536)
+    while True:
+        sock.sendall(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)
+
+
 def half(sock: Any) -> None:
     sock.recv(65536)
     sock.sendall(HEAD + b"content-length: 100\r\n\r\n{")
@@ -128,6 +148,17 @@ async def test_an_answer_without_end_is_cut_at_the_limit(peers: Any, client: Pee
     peer = peers(endless, tls=tls)
     with pytest.raises(PeerUnreachable, match="larger"):
         await client.health(peer.target())
+    assert await lets_go(peer)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+@pytest.mark.parametrize("answer", [endless_head, endless_line, interim])
+@pytest_twisted.ensureDeferred
+async def test_a_head_without_end_is_cut_too(peers: Any, client: PeerClient, answer: Answer, tls: bool) -> None:
+    """Long before the time for an answer is over, and where none is set (the gateway's requests)."""
+    peer = peers(answer, tls=tls)
+    with pytest.raises(PeerUnreachable):
+        await client.request(peer.target(), b"GET", "/api/v1/status", Headers())
     assert await lets_go(peer)
 
 
