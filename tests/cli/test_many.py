@@ -173,3 +173,23 @@ def test_a_pipe_is_no_terminal_and_has_no_colour(pipe: tuple[int, int]) -> None:
     stage = Stage(pipe[1])
     Lines(stage, "kai", 3, 2).feed(b"\x1b[1mbold\n")
     assert os.read(pipe[0], 100) == b"kai | \x1b[1mbold\n"
+
+
+def test_lines_longer_than_a_pipe_takes_at_once_stay_whole(pipe: tuple[int, int]) -> None:
+    """A write of more than 4 KiB to a pipe may be cut by another's: only one may be under way."""
+    stage, line = Stage(pipe[1]), b"x" * 50_000
+
+    def talk(name: str) -> None:
+        lines = Lines(stage, name, 3, 0)
+        for _ in range(40):
+            lines.feed(line + b"\n")
+
+    threads = [threading.Thread(target=talk, args=(name,)) for name in ("kai", "leo", "mia")]
+    for thread in threads:
+        thread.start()
+    wanted, data = 3 * 40 * (len(line) + 7), b""
+    while len(data) < wanted:
+        data += os.read(pipe[0], 65536)
+    for thread in threads:
+        thread.join()
+    assert {text for _, _, text in (one.partition(b" | ") for one in data.splitlines())} == {line}
