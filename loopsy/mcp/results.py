@@ -160,6 +160,10 @@ ADVICE: dict[str, str] = {
     "FileMissing": "loopsy_list_remote_files shows what is there.",
     "KeyNotFound": "loopsy_context_list shows the keys.",
     "MessageNotFound": "loopsy_check_inbox shows what came, loopsy_check_ack what was sent.",
+    "TaskNotFound": "loopsy_task_list shows the tasks; of another machine name its peer.",
+    "TaskIsOver": "loopsy_task_status tells how it ended.",
+    "TooManyTasks": "Wait for one of them to end (loopsy_task_list, loopsy_task_status), or set queue.",
+    "AgentMissing": "That machine hasn't got this agent: choose another agent or machine, or ask your user.",
     "TooManyReplies": "Ask your user whether to go on; if so, call again with userConfirmed true.",
     "ConnectionBroken": "The daemon went away in the middle. Look whether it was done before you repeat it.",
 }
@@ -167,7 +171,8 @@ ADVICE: dict[str, str] = {
 
 
 OURS_IS_BETTER = (
-    "CommandDenied", "DaemonNotRunning", "PathDenied", "PeerUnreachable", "TooManyReplies", "UnknownRoute",
+    "AgentMissing", "CommandDenied", "DaemonNotRunning", "PathDenied", "PeerUnreachable", "TooManyReplies",
+    "TooManyTasks", "UnknownRoute",
 )  # fmt: skip
 """Their own hints are for people at a terminal."""
 

@@ -37,9 +37,9 @@ class Bridge:
 
     @cached_property
     def _tools(self) -> dict[str, Any]:
-        from loopsy.mcp import context, detached, execution, many, messages, peers, transfer
+        from loopsy.mcp import context, detached, execution, many, messages, peers, tasks, transfer
 
-        areas = (peers, execution, many, detached, transfer, context, messages)
+        areas = (peers, execution, many, detached, transfer, context, messages, tasks)
         return {tool.name: tool for area in areas for tool in area.TOOLS}
 
     @cached_property

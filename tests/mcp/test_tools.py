@@ -14,6 +14,7 @@ NAMES = (
     "loopsy_transfer_file", "loopsy_list_remote_files",
     "loopsy_context_set", "loopsy_context_get", "loopsy_context_list", "loopsy_context_delete",
     "loopsy_broadcast_context", "loopsy_send_message", "loopsy_check_inbox", "loopsy_ack_message", "loopsy_check_ack",
+    "loopsy_task_run", "loopsy_task_status", "loopsy_task_list", "loopsy_task_cancel",
 )  # fmt: skip
 R, D, I, O = "reads only", "destroys", "idempotent", "open world"  # noqa: E741
 EFFECTS = {
@@ -33,6 +34,10 @@ EFFECTS = {
     "loopsy_check_inbox": {O},
     "loopsy_ack_message": {I, O},
     "loopsy_check_ack": {R, I},
+    "loopsy_task_run": {D, O},
+    "loopsy_task_status": {R, I, O},
+    "loopsy_task_list": {R, I, O},
+    "loopsy_task_cancel": {D, I, O},
 }
 
 
