@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     body = {
         "prompt": text_of(args.prompt),
         "agent": args.agent,
-        "cwd": args.cwd,
+        "cwd": args.cwd if args.cwd is None or arguments.peer_of(args.on) else os.path.abspath(args.cwd),
         "model": args.model,
         "permissionMode": args.mode,
         "maxBudgetUsd": args.budget,
