@@ -375,3 +375,26 @@ def test_a_call_that_an_agent_cancels_ends_on_all(fleet: Fleet, tmp_path: Path) 
         await anyio.to_thread.run_sync(until, lambda: not any(map(psutil.pid_exists, pids)), "the end of all three")
 
     as_agent(fleet.chief, talk, *fleet.peers.values())
+
+
+# -- the shell --------------------------------------------------------------------------------------------------------
+def completed(fleet: Fleet, line: str, out: Path) -> set[str]:
+    """What the shell offers behind ``line``."""
+    out.unlink(missing_ok=True)
+    shell = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(out)}
+    environment = {**fleet.chief.environment, **shell, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    command = [sys.executable, "-m", "loopsy.cli.main"]
+    subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    return {word.strip() for word in out.read_text().split("\n")} - {""}
+
+
+def test_the_shell_completes_machines_labels_and_jobs(fleet: Fleet, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert completed(fleet, "loopsy exec --on be", out) == {"bear"}
+    assert completed(fleet, "loopsy exec --on able,", out) == {
+        f"able,{name}" for name in ("bear", "cora", "deny", "gone", ".")
+    }
+    assert completed(fleet, "loopsy exec --label ", out) == {"gpu", "linux"}
+    assert completed(fleet, "loopsy send --label l", out) == {"linux"}
+    job = fleet.chief.run("exec", "--detach", ".", "true", check=True).stdout.decode().strip()
+    assert completed(fleet, f"loopsy jobs logs {job[:6]}", out) == {job}
