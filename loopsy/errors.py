@@ -8,6 +8,7 @@ same class. This module imports nothing heavy, since every command loads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, ClassVar
 
 
@@ -477,17 +478,37 @@ _BY_CODE = {c.code: c for c in reversed(_subclasses(LoopsyError))} | {9001: Inte
 _BY_CODE |= {4004: ChecksumMismatch, 4005: TransferFailed}
 
 
+WORDS_MAX, DETAILS_MAX = 4096, 32
+"""Characters of a message or a detail from elsewhere (a path has at most so many), and details."""
+
+
 def from_wire(status: int, body: object) -> LoopsyError:
     """The error that an answer carries. ``status`` is the HTTP status, ``body`` the parsed JSON, whatever it was.
 
-    A body in another shape (a proxy's, or an older node's ``{"error": "text"}``) becomes a plain LoopsyError.
+    A body in another shape (a proxy's, or an older node's ``{"error": "text"}``) becomes a plain LoopsyError. Words are
+    cut, and details that no node of ours sends left out: who answers may be a bad peer, and errors are kept and shown.
     """
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
         text = error if isinstance(error, str) else f"the answer was status {status} without an error body"
-        return _BY_WIRE.get((9003, status), LoopsyError)(text)
+        return _BY_WIRE.get((9003, status), LoopsyError)(text[:WORDS_MAX])
     code, message, details = error.get("code"), error.get("message"), error.get("details")
     kind = _BY_WIRE.get((code, status)) or _BY_CODE.get(code, LoopsyError) if isinstance(code, int) else LoopsyError
-    details = dict(details) if isinstance(details, dict) else {}
-    hint = details.pop("hint", None)
-    return kind(str(message or ""), hint=hint if isinstance(hint, str) else None, details=details)
+    kept = _small(details) if isinstance(details, dict) else {}
+    hint = kept.pop("hint", None)
+    text = message[:WORDS_MAX] if isinstance(message, str) else ""
+    return kind(text, hint=hint if isinstance(hint, str) else None, details=kept)
+
+
+def _small(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Words, numbers, and lists of some words."""
+    return {
+        name: value[:WORDS_MAX] if isinstance(value, str) else value
+        for name, value in islice(details.items(), DETAILS_MAX)
+        if isinstance(value, str | int | float | None) or _are_words(value)
+    }
+
+
+def _are_words(value: Any) -> bool:
+    is_short = isinstance(value, list) and len(value) <= DETAILS_MAX
+    return is_short and all(isinstance(word, str) and len(word) <= WORDS_MAX for word in value)

@@ -55,3 +55,12 @@ def test_any_body_becomes_some_error_with_a_message(body: object, text: str) -> 
 def test_a_hint_travels_in_the_details_and_empty_details_are_left_out() -> None:
     assert LoopsyError("x").body() == {"error": {"code": 9001, "message": "x"}}
     assert LoopsyError("x", hint="y").body()["error"]["details"] == {"hint": "y"}
+
+
+def test_what_a_bad_peer_says_of_its_errors_is_small_and_of_known_kinds() -> None:
+    """Errors are kept with each letter that waits, logged, and shown."""
+    details = {"hint": "h" * 10**6, "allow": {"not": "a word"}, "near": ["x"] * 10**5, "left": 2}
+    error = from_wire(405, {"error": {"code": 9003, "message": "m" * 10**6, "details": details}})
+    assert (len(error.message), len(error.hint or ""), error.details) == (4096, 4096, {"left": 2})
+    assert len(from_wire(500, {"error": "x" * 10**6}).message) == 4096
+    assert len(from_wire(500, {"error": {"details": {str(at): at for at in range(1000)}}}).details) == 32

@@ -299,7 +299,7 @@ class EdgeRequest(server.Request):
         self._error_code = error.code
         if error.retry_after is not None:
             self.responseHeaders.setRawHeaders(b"retry-after", [b"%d" % error.retry_after])
-        if error.status == 405 and "allow" in error.details:
+        if error.status == 405 and isinstance(error.details.get("allow"), str):
             self.responseHeaders.setRawHeaders(b"allow", [error.details["allow"].encode()])
         if error.status == 401:
             self.responseHeaders.setRawHeaders(b"www-authenticate", [b"Bearer"])
