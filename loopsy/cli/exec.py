@@ -7,26 +7,23 @@ import json
 import os
 import signal
 import sys
-from types import FrameType
 from typing import Any
 
 from loopsy.cli import arguments
+from loopsy.cli.interrupts import BY_SIGNAL as BY_SIGNAL
+from loopsy.cli.interrupts import Interrupts
 from loopsy.cli.render import clean
 from loopsy.client.local import LocalDaemon
 from loopsy.client.output import ACCEPT, CommandOutput
-from loopsy.errors import ConnectionBroken, JobNotFound, LoopsyError, UsageError, from_wire
+from loopsy.errors import ConnectionBroken, UsageError, from_wire
 from loopsy.wire import frames, urls
 
 FAILED = 255
 """For our own failures, as ssh has it: a command's own status is hardly ever that."""
 TIMED_OUT = 124
 """As timeout(1)."""
-BY_SIGNAL = 128
-"""Plus the signal's number, as shells count."""
 PIPE_CLOSED = BY_SIGNAL + 13
 """Our reader (``| head``) went away. ssh would die of SIGPIPE there, which a shell shows as this."""
-CANCEL_S = 5.0
-"""How long a cancel may take before the connection is just closed, which ends the job too."""
 FLAGS = ("-i", "-t", "-it", "-ti")
 VALUED = ("--timeout", "--cwd", "--env", "--key", "--data-dir", "--on", "--label", "--forks")
 """Options that take the next word."""
@@ -101,7 +98,11 @@ def run(args: argparse.Namespace) -> int:
     if args.input:
         from loopsy.cli.exec_input import follow
 
-        return follow(daemon, peer, args.peer, body)
+        if args.detach or arguments.wants_json(args):
+            raise UsageError("-i does not go with --detach or --json: its output comes while its input goes")
+        if args.key == "-":
+            raise UsageError("standard input is the command's with -i", hint="give the key in LOOPSY_PEER_KEY")
+        return follow(daemon, peer, args.peer, body, headers)
     if args.detach:
         return detach(daemon, peer, body, headers, arguments.wants_json(args))
     if arguments.wants_json(args):
@@ -211,7 +212,7 @@ class RemoteRun:
         self._label = label
         self._timeout_ms = timeout_ms
         self._output: CommandOutput | None = None
-        self._interrupted_by = 0
+        self._interrupts = Interrupts(daemon, peer, lambda: self._output.job_id if self._output is not None else "")
 
     def follow(self, body: dict[str, Any], headers: dict[str, str]) -> int:
         """Run it to its end; returns the exit status.
@@ -219,17 +220,13 @@ class RemoteRun:
         :raises LoopsyError: it was refused, or the connection was lost.
         """
         path = urls.on_peer(urls.EXECUTE_STREAM, self._peer)
-        before = self._catch_signals()
         try:
             asked = {**body, "encoding": "base64"}
-            with self._daemon.stream("POST", path, asked, {"Accept": ACCEPT, **headers}) as response:
+            with self._interrupts, self._daemon.stream("POST", path, asked, {"Accept": ACCEPT, **headers}) as response:
                 self._output = CommandOutput(response)
                 return self._pass_on(self._output)
         except BrokenPipeError:
             return PIPE_CLOSED
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _pass_on(self, output: CommandOutput) -> int:
         try:
@@ -242,49 +239,15 @@ class RemoteRun:
                     return self._ended(kind, json.loads(bytes(payload)))
         except (ConnectionBroken, ValueError):
             pass  # cut, or not frames: either way there is no end to report
-        raise self._lost()
+        raise self._interrupts.lost(self._label)
 
     def _ended(self, kind: int, payload: Any) -> int:
         if kind == frames.ERROR:
             raise from_wire(0, payload)
-        if self._interrupted_by:
-            return BY_SIGNAL + self._interrupted_by
+        if self._interrupts.by:
+            return BY_SIGNAL + self._interrupts.by
         ended_words(payload, self._timeout_ms)
         return exit_status(payload)
-
-    def _lost(self) -> LoopsyError:
-        if self._interrupted_by:
-            raise SystemExit(BY_SIGNAL + self._interrupted_by)
-        return ConnectionBroken(
-            f"the connection to {self._label} was lost; whether the command ended well is not known",
-            hint=f"see whether it still runs: loopsy jobs {self._label}",
-        )
-
-    # -- Ctrl-C -----------------------------------------------------------------------------------------------------
-    def _catch_signals(self) -> dict[int, Any]:
-        """Cancel on signals that ask us to end, unless they are ignored (nohup). Returns the handlers before."""
-        names = ("SIGINT", "SIGTERM", "SIGHUP")
-        numbers = [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
-        before = {number: signal.getsignal(number) for number in numbers}
-        before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
-        for number in before:
-            signal.signal(number, self._interrupt)
-        return before
-
-    def _interrupt(self, number: int, _: FrameType | None) -> None:
-        """The first signal cancels the job and reads on until it has ended; the second leaves at once."""
-        if self._interrupted_by:
-            os._exit(BY_SIGNAL + number)
-        self._interrupted_by = number
-        if self._output is None or not self._output.job_id:
-            raise SystemExit(BY_SIGNAL + number)
-        path = urls.on_peer(urls.fill(urls.JOB, job_id=self._output.job_id), self._peer)
-        try:
-            self._daemon.ask("DELETE", path, timeout=CANCEL_S)
-        except JobNotFound:
-            pass  # it ended by itself in this moment: its exit is on the way
-        except LoopsyError:
-            raise SystemExit(BY_SIGNAL + number) from None
 
 
 # -- what comes -------------------------------------------------------------------------------------------------------

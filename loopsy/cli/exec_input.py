@@ -6,12 +6,15 @@ import json
 import os
 import select
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from loopsy.cli.exec import ended_words, exit_status, write_all
+from loopsy.cli.exec import PIPE_CLOSED, ended_words, exit_status, write_all
+from loopsy.cli.interrupts import BY_SIGNAL, Interrupts
+from loopsy.cli.versions import there
 from loopsy.client.local import LocalDaemon
 from loopsy.client.websocket import WebSocket
-from loopsy.errors import ConnectionBroken, from_wire
+from loopsy.errors import from_wire
 from loopsy.wire import frames, urls
 from loopsy.wire.execution_socket import EOF, SUBPROTOCOL
 
@@ -20,35 +23,44 @@ HELD = 256 * 1024
 """Input that was read and not taken: beyond that none is read."""
 
 
-def follow(daemon: LocalDaemon, peer: str | None, label: str, body: dict[str, Any]) -> int:
+def follow(daemon: LocalDaemon, peer: str | None, label: str, body: dict[str, Any], headers: Mapping[str, str]) -> int:
     """Run it to its end; returns the exit status.
 
     :raises LoopsyError: it was refused, or the connection was lost.
     """
-    socket = WebSocket(daemon, urls.on_peer(urls.EXECUTE_SOCKET, peer), SUBPROTOCOL)
+    with there(label, "standard input for commands"):
+        socket = WebSocket(daemon, urls.on_peer(urls.EXECUTE_SOCKET, peer), SUBPROTOCOL, headers)
     try:
         socket.say(body)
-        return _Exchange(socket, label).run()
+        return _Exchange(daemon, peer, socket, label, body.get("timeout")).run()
     except BrokenPipeError:
-        return 141
+        return PIPE_CLOSED
     finally:
         socket.close()
 
 
 class _Exchange:
-    def __init__(self, socket: WebSocket, label: str) -> None:
+    def __init__(
+        self, daemon: LocalDaemon, peer: str | None, socket: WebSocket, label: str, timeout_ms: int | None
+    ) -> None:
         self._socket = socket
         self._label = label
+        self._timeout_ms = timeout_ms
         self._decoder = frames.Decoder()
         self._status: int | None = None
+        self._job_id = ""
+        self._interrupts = Interrupts(daemon, peer, lambda: self._job_id)
         self._input: int | None = sys.stdin.fileno() if sys.stdin is not None else None
+        if self._input is None:
+            socket.say(EOF)
 
     def run(self) -> int:
-        while self._status is None:
-            if not self._socket.has_early:
-                self._wait()
-            else:
-                self._receive()
+        with self._interrupts:
+            while self._status is None:
+                if not self._socket.has_early:
+                    self._wait()
+                else:
+                    self._receive()
         return self._status
 
     def _wait(self) -> None:
@@ -65,7 +77,10 @@ class _Exchange:
 
     def _read(self) -> None:
         assert self._input is not None
-        data = os.read(self._input, READ)
+        try:
+            data = os.read(self._input, READ)
+        except BlockingIOError:
+            return  # whoever shares it was quicker
         if data:
             self._socket.send(data)
         else:
@@ -76,8 +91,10 @@ class _Exchange:
         for message in self._socket.receive():
             if isinstance(message, bytes):
                 self._frames(message)
+            elif message.get("type") == "started":
+                self._job_id = str(message.get("jobId", ""))
         if self._socket.is_closed and self._status is None:
-            raise ConnectionBroken(f"the connection to {self._label} was lost; whether the command ended is not known")
+            raise self._interrupts.lost(self._label)
 
     def _frames(self, message: bytes) -> None:
         for kind, payload in self._decoder.feed(message):
@@ -87,5 +104,8 @@ class _Exchange:
             words = json.loads(bytes(payload))
             if kind == frames.ERROR:
                 raise from_wire(0, words)
-            ended_words(words)
-            self._status = exit_status(words)
+            if self._interrupts.by:
+                self._status = BY_SIGNAL + self._interrupts.by
+            else:
+                ended_words(words, self._timeout_ms)
+                self._status = exit_status(words)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -13,15 +13,52 @@ import tty
 from collections.abc import Iterator
 from typing import Any
 
+from loopsy.cli.exec import write_all
 from loopsy.client.local import LocalDaemon
 from loopsy.client.websocket import WebSocket
 from loopsy.errors import ConnectionBroken
 from loopsy.wire import urls
-from loopsy.wire.terminals import SUBPROTOCOL, WRITE
+from loopsy.wire.terminals import CELLS_MAX, SIDE_MAX, SUBPROTOCOL, WRITE
 
 TYPED = 16 * 1024
 
+CTRL_C = b"\x03"
 HELP = b"\r\n~.  leave (the terminal goes on)\r\n~?  this help\r\n~~  a tilde\r\n"
+
+
+class Modes:
+    """What the program turned on in this terminal, to be turned off when one leaves it: else the mouse would go on
+    typing, and an editor's screen stay."""
+
+    CHANGES = re.compile(rb"\x1b(?:(c)|([=>])|\[\?([\d;]{1,40})([hl]))")
+    USUALLY_ON = frozenset((b"7", b"25"))
+    KEPT = 48
+    """Of the end of what was shown: a sequence may come in two pieces."""
+
+    def __init__(self) -> None:
+        self._changed: dict[bytes, bool] = {}
+        self._keypad = False
+        self._end = b""
+
+    def shown(self, data: bytes) -> None:
+        """The program printed this."""
+        data = self._end + data
+        for match in self.CHANGES.finditer(data):
+            if match[1]:
+                self._changed.clear()
+                self._keypad = False
+            elif match[2]:
+                self._keypad = match[2] == b"="
+            else:
+                self._changed |= dict.fromkeys(match[3].split(b";"), match[4] == b"h")
+        begun = data.rfind(b"\x1b", -self.KEPT)
+        self._end = b"" if begun < 0 or self.CHANGES.match(data, begun) else data[begun:]
+
+    def undone(self) -> bytes:
+        """What puts this terminal back."""
+        odd = [mode for mode, on in self._changed.items() if on is not (mode in self.USUALLY_ON)]
+        back = [b"\x1b[?%s%s" % (mode, b"h" if mode in self.USUALLY_ON else b"l") for mode in odd if mode != b"6"]
+        return b"\x1b[0m" + b"".join(back) + (b"\x1b>" if self._keypad else b"")
 
 
 class Escape:
@@ -61,9 +98,13 @@ class Escape:
 
 
 def size() -> tuple[int, int]:
-    """Columns and lines of this terminal."""
-    found = shutil.get_terminal_size()
-    return max(1, min(found.columns, 1000)), max(1, min(found.lines, 1000))
+    """Columns and lines of this terminal. (Not by COLUMNS and LINES: they don't change with it.)"""
+    try:
+        columns, lines = os.get_terminal_size(0)
+    except OSError:
+        columns, lines = 80, 24
+    columns = max(1, min(columns or 80, SIDE_MAX))
+    return columns, max(1, min(lines or 24, SIDE_MAX, CELLS_MAX // columns))
 
 
 def attach(daemon: LocalDaemon, peer: str | None, terminal_id: str, mode: str = WRITE) -> int | None:
@@ -76,7 +117,11 @@ def attach(daemon: LocalDaemon, peer: str | None, terminal_id: str, mode: str = 
     socket = WebSocket(daemon, f"{path}?mode={mode}&cols={columns}&rows={lines}", SUBPROTOCOL)
     try:
         with raw_mode(), resizes() as resized:
-            return _Session(socket, mode, resized).run()
+            session = _Session(socket, mode, resized)
+            try:
+                return session.run()
+            finally:
+                session.put_back()
     finally:
         socket.close()
 
@@ -87,6 +132,7 @@ class _Session:
         self._mode = mode
         self._resized = resized
         self._escape = Escape()
+        self._modes = Modes()
         self._status: int | None = None
         self._is_over = False
         self._reads: list[Any] = [socket, resized, *([0] if mode == WRITE or sys.stdin.isatty() else [])]
@@ -115,8 +161,9 @@ class _Session:
     def _receive(self) -> None:
         for message in self._socket.receive():
             if isinstance(message, bytes):
+                self._modes.shown(message)
                 _write(message)
-            elif message["type"] == "exit":
+            elif message.get("type") == "exit":
                 self._status, self._is_over = status_of(message), True
         if self._socket.is_closed and not self._is_over:
             raise ConnectionBroken("the connection broke; the terminal goes on", hint="loopsy shell --list shows it")
@@ -126,12 +173,19 @@ class _Session:
         if not data:
             self._reads.remove(0)
             return
+        if self._mode != WRITE and CTRL_C in data:
+            self._escape.leaves = True
         out = self._escape.feed(data)
         if self._escape.asks:
             self._escape.asks = False
             _write(HELP)
         if out and self._mode == WRITE:
             self._socket.send(out)
+
+    def put_back(self) -> None:
+        """This terminal is the shell's again."""
+        with contextlib.suppress(OSError):
+            _write(self._modes.undone())
 
 
 def status_of(message: Any) -> int:
@@ -142,8 +196,7 @@ def status_of(message: Any) -> int:
 
 
 def _write(data: bytes) -> None:
-    while data:
-        data = data[os.write(1, data) :]
+    write_all(1, data)
 
 
 @contextlib.contextmanager
@@ -153,11 +206,19 @@ def raw_mode() -> Iterator[None]:
         yield
         return
     before = termios.tcgetattr(0)
+    handlers = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         tty.setraw(0)
         yield
     finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        with contextlib.suppress(termios.error):  # of a window that was closed
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager

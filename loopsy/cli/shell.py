@@ -8,6 +8,8 @@ import time
 from typing import Any
 
 from loopsy.cli import arguments, render
+from loopsy.cli.exec import FAILED
+from loopsy.cli.versions import there
 from loopsy.errors import InvalidRequest, UsageError
 from loopsy.wire import urls
 
@@ -25,8 +27,10 @@ def fill(parser: arguments.Parser, name: str) -> None:
     arguments.complete_peers(peer)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("-l", "--list", action="store_true", help="the terminals there")
-    what.add_argument("-a", "--attach", metavar="ID", help="be at one again; the first characters of its id are enough")
-    what.add_argument("-k", "--kill", metavar="ID", help="end one, and all that runs in it")
+    attach = what.add_argument("-a", "--attach", metavar="ID", help="be at one again; the begin of its id is enough")
+    kill = what.add_argument("-k", "--kill", metavar="ID", help="end one, and all that runs in it")
+    for action in (attach, kill):
+        arguments.complete(action, "known_terminals")
     parser.add_argument("-w", "--watch", action="store_true", help="with --attach: look on, without typing")
     parser.add_argument("--cwd", metavar="DIR", help="where it starts (default: the home directory)")
     parser.add_argument("--record", action="store_true", help="keep a recording there (asciinema's format)")
@@ -44,6 +48,11 @@ def run(args: argparse.Namespace) -> int:
         return show(args, peer)
     if args.kill:
         return kill(args, peer)
+    own_screen()
+    if args.watch and not args.attach:
+        raise UsageError("--watch goes with --attach ID")
+    if arguments.wants_json(args):
+        raise UsageError("--json goes with --list and --kill")
     if not sys.stdin.isatty():
         raise UsageError("a terminal needs a terminal here too", hint="for a command without one: loopsy exec")
     return join(args, peer) if args.attach else begin(args, peer)
@@ -51,8 +60,23 @@ def run(args: argparse.Namespace) -> int:
 
 def terminals(args: argparse.Namespace, peer: str | None) -> list[dict[str, Any]]:
     """Those that there are."""
-    found: list[dict[str, Any]] = arguments.daemon_of(args).ask("GET", urls.on_peer(urls.TERMINALS, peer))["terminals"]
+    with there(args.peer, "terminals"):
+        answer = arguments.daemon_of(args).ask("GET", urls.on_peer(urls.TERMINALS, peer))
+    found: list[dict[str, Any]] = answer["terminals"]
     return found
+
+
+def own_screen() -> Any:
+    """What puts another machine's terminal into this one.
+
+    :raises UsageError: this system has no terminals as POSIX knows them.
+    """
+    try:
+        from loopsy.cli import screen
+    except ImportError:
+        hint = "the dashboard shows one in the browser; loopsy exec runs commands"
+        raise UsageError("terminals need a POSIX system", hint=hint) from None
+    return screen
 
 
 def show(args: argparse.Namespace, peer: str | None) -> int:
@@ -106,9 +130,9 @@ def kill(args: argparse.Namespace, peer: str | None) -> int:
 
 def join(args: argparse.Namespace, peer: str | None) -> int:
     """Be at one again."""
-    from loopsy.cli import screen
     from loopsy.wire.terminals import WATCH, WRITE
 
+    screen = own_screen()
     terminal_id = one(args, peer, args.attach)
     status = screen.attach(arguments.daemon_of(args), peer, terminal_id, WATCH if args.watch else WRITE)
     return left(args, terminal_id) if status is None else status
@@ -116,8 +140,7 @@ def join(args: argparse.Namespace, peer: str | None) -> int:
 
 def begin(args: argparse.Namespace, peer: str | None) -> int:
     """Open one, and be at it."""
-    from loopsy.cli import screen
-
+    screen = own_screen()
     terminal_id = opened(args, peer, args.command, record=args.record, cwd=args.cwd)
     status = screen.attach(arguments.daemon_of(args), peer, terminal_id)
     return left(args, terminal_id) if status is None else status
@@ -133,14 +156,14 @@ def opened(
     env: dict[str, str] | None = None,
 ) -> str:
     """Open one of this terminal's size; its id."""
-    from loopsy.cli import screen
-
+    screen = own_screen()
     columns, lines = screen.size()
     body: dict[str, Any] = {"cols": columns, "rows": lines, "record": record}
     if command:
         body |= {"command": command[0], "args": command[1:]}
     body |= {name: value for name, value in (("cwd", cwd), ("env", env)) if value}
-    answer = arguments.daemon_of(args).ask("POST", urls.on_peer(urls.TERMINALS, peer), body)
+    with there(args.peer, "terminals"):
+        answer = arguments.daemon_of(args).ask("POST", urls.on_peer(urls.TERMINALS, peer), body)
     return str(answer["terminalId"])
 
 
@@ -149,18 +172,17 @@ def through_terminal(args: argparse.Namespace, peer: str | None) -> int:
 
     :raises UsageError: options that don't go together.
     """
-    from loopsy.cli import screen
-
-    if args.detach or arguments.wants_json(args) or args.timeout is not None or args.key:
-        raise UsageError("-t does not go with --detach, --json, --timeout or --key")
+    screen = own_screen()
+    if args.detach or arguments.wants_json(args) or args.timeout is not None or args.key or args.input:
+        raise UsageError("-t does not go with -i, --detach, --json, --timeout or --key")
     if not sys.stdin.isatty():
         raise UsageError("-t needs a terminal here too", hint="for input from a file or pipe: loopsy exec -i")
     terminal_id = opened(args, peer, args.command, cwd=args.cwd, env=dict(args.env or ()))
-    status = screen.attach(arguments.daemon_of(args), peer, terminal_id)
+    status: int | None = screen.attach(arguments.daemon_of(args), peer, terminal_id)
     if status is None:
         address = urls.on_peer(urls.fill(urls.TERMINAL, terminal_id=terminal_id), peer)
         arguments.daemon_of(args).ask("DELETE", address)
-        return 255
+        return FAILED
     return status
 
 

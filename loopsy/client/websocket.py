@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,6 +28,9 @@ from loopsy.errors import ConnectionBroken, DaemonNotRunning, from_wire
 
 PIECE = 256 * 1024
 CONNECT_S = 5.0
+ANSWER_S = 30.0
+"""The daemon itself gives a peer 5 s to be connected to and 15 s to answer."""
+HEAD_BYTES = 64 * 1024
 Received = bytes | Mapping[str, Any]
 """A message: bytes, or a JSON object."""
 
@@ -34,7 +38,9 @@ Received = bytes | Mapping[str, Any]
 class WebSocket:
     """One connection."""
 
-    def __init__(self, daemon: LocalDaemon, path: str, subprotocol: str) -> None:
+    def __init__(
+        self, daemon: LocalDaemon, path: str, subprotocol: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Connect.
 
         :raises LoopsyError: the daemon's refusal. :raises DaemonNotRunning: :raises ConnectionBroken:
@@ -47,10 +53,23 @@ class WebSocket:
         self.waiting = bytearray()
         """What is to be sent, while nobody waits for that (``queue``)."""
         self._early: list[Received] = []
-        key = [(b"authorization", f"Bearer {endpoint.key}".encode())]
-        asked = Request(host=endpoint.authority, target=path, subprotocols=[subprotocol], extra_headers=key)
-        self._socket.sendall(self._connection.send(asked))
-        self._await_answer()
+        sent = {"authorization": f"Bearer {endpoint.key}", **(headers or {})}
+        more = [(name.encode(), value.encode()) for name, value in sent.items()]
+        asked = Request(host=endpoint.authority, target=path, subprotocols=[subprotocol], extra_headers=more)
+        try:
+            self._socket.settimeout(ANSWER_S)
+            self._socket.sendall(self._connection.send(asked))
+            self._await_answer()
+            self._socket.setblocking(False)
+        except RemoteProtocolError as error:
+            self._socket.close()
+            raise ConnectionBroken(f"the daemon speaks no WebSocket: {error}") from None
+        except OSError as error:
+            self._socket.close()
+            raise ConnectionBroken(f"the daemon did not answer: {(error.strerror or str(error)).lower()}") from None
+        except BaseException:
+            self._socket.close()
+            raise
 
     def _await_answer(self) -> None:
         status, body = 0, b""
@@ -66,7 +85,7 @@ class WebSocket:
                         pass
                     case RejectData(data=piece, body_finished=finished):
                         body += piece
-                        if finished:
+                        if finished or len(body) > HEAD_BYTES:
                             raise from_wire(status, _json(body))
                     case _:
                         self._early += self._message(event)
@@ -88,7 +107,7 @@ class WebSocket:
         if early:
             yield from early
             return
-        data = self._socket.recv(PIECE)
+        data = self._recv()
         if not data:
             self.is_closed = True
             return
@@ -98,6 +117,13 @@ class WebSocket:
                 yield from self._message(event)
         except RemoteProtocolError as error:
             raise ConnectionBroken(f"the daemon speaks no WebSocket: {error}") from None
+
+    def _recv(self) -> bytes:
+        select.select([self._socket], [], [])
+        try:
+            return self._socket.recv(PIECE)
+        except OSError:
+            return b""  # reset: that it ended is all there is to tell
 
     @property
     def has_early(self) -> bool:
@@ -133,7 +159,9 @@ class WebSocket:
         """Send what the daemon takes now."""
         try:
             while self.waiting:
-                del self.waiting[: self._socket.send(memoryview(self.waiting)[:PIECE], socket.MSG_DONTWAIT)]
+                with memoryview(self.waiting) as view:
+                    sent = self._socket.send(view[:PIECE])
+                del self.waiting[:sent]
         except BlockingIOError:
             return
         except OSError:

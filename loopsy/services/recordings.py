@@ -21,7 +21,7 @@ class Recording:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self.path = path
-        self._file: IO[str] | None = open(descriptor, "w", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        self._file: IO[str] | None = open(descriptor, "w", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed by close()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._began = time.monotonic()
         self._size = 0
@@ -44,7 +44,7 @@ class Recording:
     def _line(self, line: str) -> None:
         if self._file is None:
             return
-        self._size += len(line) + 1
+        self._size += len(line.encode("utf-8", "replace")) + 1
         try:
             self._file.write(line + "\n")
         except OSError:

@@ -11,11 +11,13 @@ from loopsy.core.principals import Scope, Scoped
 from loopsy.core.rates import Category
 from loopsy.errors import InvalidRequest
 from loopsy.services.daemon import Daemon
-from loopsy.services.terminals import LiveTerminal, Seat
+from loopsy.services.live_terminals import LiveTerminal, Seat
+from loopsy.services.terminals import check_size
 from loopsy.web.execution import NOTED
 from loopsy.web.routes import ANSWERED, Answered, Call, Routes
 from loopsy.wire import codec, urls
 from loopsy.wire.terminals import (
+    CELLS_MAX,
     MODES,
     SIDE_MAX,
     SUBPROTOCOL,
@@ -80,6 +82,7 @@ class TerminalsArea:
         if mode not in MODES:
             raise InvalidRequest(f"mode: must be one of {', '.join(MODES)}")
         columns, lines = side(call, "cols"), side(call, "rows")
+        check_size(columns or 1, lines or 1)
         call.note(terminal=terminal_id, mode=mode)
         screen = Screen(live, mode)
         screen.socket = accept(call.request, SUBPROTOCOL, screen)
@@ -122,6 +125,13 @@ class Screen:
         """A change."""
         self.socket.say(**{name: codec.plain_value(value) for name, value in words.items()})
 
+    def hold(self, is_held: bool) -> None:
+        """Whether it is not read for now."""
+        if is_held:
+            self.socket.read_no_more()
+        else:
+            self.socket.read_on()
+
     def end(self) -> None:
         """The program is gone."""
         self.socket.close()
@@ -138,10 +148,10 @@ class Screen:
         """A wish."""
         if words.get("type") == "resize" and self.mode == WRITE:
             columns, lines = words.get("cols"), words.get("rows")
-            if _is_side(columns) and _is_side(lines):
+            if _is_side(columns) and _is_side(lines) and columns * lines <= CELLS_MAX:
                 self._live.resize(columns, lines)
             else:
-                self.socket.close(1008, f"cols and rows must be from 1 to {SIDE_MAX}")
+                self.socket.close(1008, f"cols and rows: from 1 to {SIDE_MAX}, together {CELLS_MAX} at most")
 
     def slow(self) -> None:
         """Its connection is full."""

@@ -62,7 +62,7 @@ def _answer(request: EdgeRequest, headers: Mapping[bytes, bytes]) -> bytes:
 
     :raises PeerUnreachable: it did not answer this handshake.
     """
-    expected = b64encode(sha1((request.getHeader(KEY) or b"") + GUID).digest())
+    expected = b64encode(sha1((request.getHeader(KEY) or b"") + GUID, usedforsecurity=False).digest())
     if not compare_digest(headers.get(ACCEPTED, b""), expected):
         raise PeerUnreachable("the peer's answer belongs to another WebSocket handshake")
     lines = [b"HTTP/1.1 101 Switching Protocols", b"upgrade: websocket", b"connection: Upgrade"]

@@ -90,7 +90,7 @@ class WebSocket:
         self._timer = self._request.channel.callLater(PING_S, self._ping)
 
     def dataReceived(self, data: bytes) -> None:
-        """From the channel. After our close only the other side's is waited for; what it sends before is thrown away."""
+        """From the channel. After our close only the other side's is waited for; the rest is thrown away."""
         self._heard = True
         self._request.bytes_in += len(data)
         if self._is_deaf:

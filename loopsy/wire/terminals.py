@@ -11,7 +11,9 @@ WRITE, WATCH = "write", "watch"
 MODES = (WRITE, WATCH)
 RUNNING, ENDED = "running", "ended"
 SIDE_MAX = 1000
-"""Columns or lines; no screen has as many, and the emulator's memory grows with them."""
+"""Columns or lines; no screen has as many."""
+CELLS_MAX = 200_000
+"""Columns × lines: the emulator needs some 100 bytes for each. A screen of 4K with tiny letters has about 120,000."""
 
 
 @frozen(kw_only=True)

@@ -86,4 +86,4 @@ def test_a_command_imports_its_own_family_only(tmp_path: Path) -> None:
     with ScriptedDaemon(stream(frames.CONTENT_TYPE, EXIT)) as scripted:
         loaded = modules_of(configured(tmp_path, scripted.port), "exec", "kai", "true")
     families = {name for name in loaded if name.startswith("loopsy.cli.")}
-    assert families == {f"loopsy.cli.{name}" for name in ("main", "arguments", "render", "exec")}
+    assert families == {f"loopsy.cli.{name}" for name in ("main", "arguments", "render", "exec", "interrupts")}

@@ -25,7 +25,8 @@ from loopsy.web.websocket import accept
 KEY = "k" * 32
 SUBPROTOCOL = "test.1"
 HANDSHAKE = (
-    "GET /socket HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "GET /socket HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nConnection: Upgrade\r\n"
+    "Upgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n{more}\r\n"
 )
 NONCE = base64.b64encode(b"n" * 16).decode()
