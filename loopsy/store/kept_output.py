@@ -52,10 +52,11 @@ class KeptOutput:
         self.end += written
 
     def _turn(self) -> None:
-        os.close(self._descriptor)
+        """The older one's descriptor is let go only when there is another: until then it is the one to close."""
         os.replace(self._new, self._old)
-        self._descriptor = self._made()
         self.begin, self._middle = self._middle, self.end
+        older, self._descriptor = self._descriptor, self._made()
+        os.close(older)
 
     def close(self) -> None:
         """That was all."""
