@@ -10,7 +10,7 @@ from attrs import frozen
 
 from loopsy.core import tasks
 from loopsy.core.principals import Local, Principal
-from loopsy.errors import FileMissing
+from loopsy.errors import FileMissing, Forbidden
 from loopsy.services.storage import Storage
 from loopsy.services.task_runs import TaskRun
 from loopsy.store import tasks as table
@@ -46,6 +46,15 @@ class TaskBook:
             raise tasks.missing(task_id)
         tasks.check_is_for(caller, row.owner, task_id)
         return row
+
+    def check_session(self, agent: str, session_id: str, caller: Principal) -> None:
+        """A peer goes on with sessions of its own tasks only: agents keep their user's too, with all that was said.
+
+        :raises Forbidden: it is none of these.
+        """
+        is_own = isinstance(caller, Local) or table.has_session(self._storage.reader, caller.name, agent, session_id)
+        if not is_own:
+            raise Forbidden("resumeSessionId: this is no session of a task of yours here")
 
     def get(self, task_id: str, caller: Principal) -> bytes:
         """One task, as JSON.

@@ -162,6 +162,8 @@ class Tasks(Service):
         :raises TooManyTasks:
         """
         tasks.check_may_ask(caller, asked)
+        if asked.resume_session_id is not None:
+            self.book.check_session(asked.agent, asked.resume_session_id, caller)
         task_id = str(uuid.uuid4())
         cwd = await self._agents.directory(asked.cwd, caller)
         self._agents.session_of(asked, cwd, task_id)

@@ -95,6 +95,12 @@ def get(db: sqlite3.Connection, task_id: str) -> Row | None:
     return None if row is None else Row(*row)
 
 
+def has_session(db: sqlite3.Connection, owner: str, agent: str, session_id: str) -> bool:
+    """Whether an owner's task of that agent was in this session."""
+    query = "SELECT 1 FROM tasks WHERE owner = ? AND agent = ? AND json_extract(record, '$.sessionId') = ? LIMIT 1"
+    return db.execute(query, (owner, agent, session_id)).fetchone() is not None
+
+
 def active(db: sqlite3.Connection) -> list[Row]:
     """Those that are not over, oldest first."""
     rows = db.execute(f"SELECT {COLUMNS} FROM tasks WHERE completed_at IS NULL ORDER BY number")  # noqa: S608

@@ -107,6 +107,19 @@ def test_a_peer_can_not_have_its_task_ask_less(kai: Client, mia: Client, more: d
         mia.over(answer.body["taskId"])
 
 
+def test_a_peer_goes_on_with_sessions_of_its_own_tasks_only(leo: Client, kai: Client, mia: Client) -> None:
+    """Not with one of the user's: what was said there would be told."""
+    own, mine = (client.over(client.start("say hi"))["sessionId"] for client in (leo, kai))
+    for client, session in ((kai, own), (mia, own), (mia, mine), (kai, "latest")):
+        answer = client.ask("POST", "", {"prompt": "say x", "resumeSessionId": session})
+        assert (answer.status, answer.body["error"]["code"]) == (403, 1002)
+    other = kai.ask("POST", "", {"prompt": "say x", "agent": "codex", "resumeSessionId": mine})
+    assert other.status == 403
+    again = kai.start("say again", resumeSessionId=mine)
+    assert kai.over(again)["sessionId"] == mine
+    assert leo.over(leo.start("say again", resumeSessionId=own))["status"] == "completed"
+
+
 def test_a_peer_sees_and_steers_only_what_it_started(leo: Client, kai: Client, mia: Client) -> None:
     own, foreign = leo.start("ask true", "done"), mia.start("ask true", "done")
     mine = kai.start("ask true", "sleep 30")
