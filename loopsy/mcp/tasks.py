@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+import anyio
 from pydantic import Field
 
+from loopsy.client.events import is_passing
 from loopsy.client.local import LocalDaemon
 from loopsy.client.tasks import FINAL, follow_task
 from loopsy.errors import LoopsyError
@@ -26,6 +28,8 @@ ASKED = 4000
 """Bytes of what a task waits for leave to do. The person who answers sees it whole."""
 WAIT = "Wait so many seconds for its end (0 to 1800); it returns as soon as the task is over"
 MOST_WAIT_S = 1800
+RESTART_S, AGAIN_S = 20.0, 0.5
+"""What a daemon's restart may take before a wait that it broke off is an error; between two looks."""
 
 
 class RunTask(Arguments):
@@ -163,11 +167,26 @@ async def looked_at(call: Call, task_id: str, peer: str | None, wait_s: float) -
         try:
             await call.watch(wait.follow, wait.step)
         except LoopsyError as error:
-            notes.append(f"The wait was broken off ({beginning(type(error).__name__, 100)}); the task goes on.")
-        task = await call.ask("GET", address)
+            notes.append(f"The wait was broken off ({type(error).__name__}): the daemon was away for a while.")
+        task = await soon(call, address)
     after = max(0, int(task["lastSeq"]) - EVENTS)
     page = await call.ask("GET", f"{address}/events?after={after}&limit={EVENTS}")
     return shown(task, peer, page["events"], notes)
+
+
+async def soon(call: Call, address: str) -> Any:
+    """The answer, though the daemon may just be restarting.
+
+    :raises LoopsyError: it did not come back, or refuses.
+    """
+    until = time.monotonic() + RESTART_S
+    while True:
+        try:
+            return await call.ask("GET", address)
+        except LoopsyError as error:
+            if not is_passing(error) or time.monotonic() > until:
+                raise
+        await anyio.sleep(AGAIN_S)
 
 
 class Wait:
