@@ -50,9 +50,10 @@ class Distrust(Service):
         done.addErrback(lambda failure: self.log.failure("tasks of peers that are gone stay theirs", failure))
 
     def _end(self, terminal: Terminal) -> None:
-        """What is left on the screen of one that has ended is no heir's either: it is struck."""
-        if terminal.status != ENDED or self._is_unknown(terminal.from_):
+        if terminal.status != ENDED:
             self._terminals.end(terminal.terminal_id, LOCAL)
+        if self._is_unknown(terminal.from_):  # what is left on its screen is no heir's either
+            self._terminals.get(terminal.terminal_id, LOCAL).note(from_=LOCAL.name)
 
     def _still(self, owner: str, scope: Scope) -> bool:
         return still_may(self._settings.config.auth, owner, scope)

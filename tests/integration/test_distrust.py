@@ -59,6 +59,7 @@ def test_at_a_revocation_all_of_a_peers_ends_and_no_heir_sees_it(kai: tuple[Node
     assert node.ask("POST", "/reload").status == 200
     assert node.ask("GET", "/execute/jobs?all=1", key=heir).body == {"jobs": [], "detached": []}
     refused(node.ask("GET", f"/execute/jobs/{job}/output", key=heir), 404, 3006)
+    assert node.ask("GET", "/terminals", key=heir).body == {"terminals": []}
 
 
 def test_what_ran_when_a_scope_was_taken_ends_and_its_story_stays(kai: tuple[Node, str]) -> None:
