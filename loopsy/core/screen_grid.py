@@ -17,6 +17,8 @@ from wcwidth import wcwidth
 MARKS = 8
 """Combining characters on one cell: more are art, or an attack."""
 BLANK = Char(" ")
+PALETTE = "palette "
+"""Before the number of a colour."""
 Line = dict[int, Char]
 
 
@@ -125,6 +127,21 @@ class Grid(pyte.Screen):
         text = unicodedata.normalize("NFC", line[x].data + mark)
         if len(text) <= MARKS:
             line[x] = line[x]._replace(data=text)
+
+    def select_graphic_rendition(self, *attrs: int) -> None:
+        """SGR. Of the palette of 256 the number is kept: what colour it is each terminal knows for itself."""
+        at = begin = 0
+        while at < len(attrs):
+            length = {5: 3, 2: 5}.get(attrs[at + 1], 1) if attrs[at] in (38, 48) and at + 2 < len(attrs) else 1
+            if length == 3:
+                if begin < at:
+                    super().select_graphic_rendition(*attrs[begin:at])
+                name = f"{PALETTE}{attrs[at + 2]}"
+                self.cursor.attrs = self.cursor.attrs._replace(**{"fg" if attrs[at] == 38 else "bg": name})
+                begin = at + 3
+            at += length
+        if begin < len(attrs):
+            super().select_graphic_rendition(*attrs[begin:])
 
     def repeat(self, count: int = 1) -> None:
         """REP: the last character again."""

@@ -10,7 +10,7 @@ from typing import Any
 from pyte import charsets, modes
 from pyte.screens import Char
 
-from loopsy.core.screen_grid import Grid, width_of
+from loopsy.core.screen_grid import PALETTE, Grid, width_of
 
 COLOURS: Mapping[str, int] = {
     "black": 0, "red": 1, "green": 2, "brown": 3, "blue": 4, "magenta": 5, "cyan": 6, "white": 7,
@@ -117,13 +117,15 @@ def style(cell: Char) -> str:
 
 
 def _colour(name: str, base: int) -> list[str]:
-    """pyte's names: ``red``, ``brightred``, or six hex digits."""
+    """pyte's names (``red``, ``brightred``), ours for a number of the palette, or six hex digits."""
     if name == "default":
         return []
     bright = name.startswith(("bright", "bfight"))  # pyte 0.8 misspells one of them
     plain = name[6:] if bright else name
     if plain in COLOURS:
         return [str(base + COLOURS[plain] + (60 if bright else 0))]
+    if name.startswith(PALETTE):
+        return [f"{base + 8};5;{name.removeprefix(PALETTE)}"]
     try:
         red, green, blue = bytes.fromhex(name)
     except ValueError:

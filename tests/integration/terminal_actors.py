@@ -24,7 +24,7 @@ from loopsy.wire.terminals import SUBPROTOCOL
 
 NOT_PYTES = re.compile(rb"\x1b\[[>?][0-9;]*m")
 """pyte takes xterm's key options for colours, and fails at some."""
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Person:
@@ -151,7 +151,7 @@ class Seat:
     def ends(self) -> Any:
         """Waits for the end; what was said at it."""
         deadline = time.monotonic() + PATIENCE_S
-        while not self.socket.is_closed:
+        while self.socket.has_early or not self.socket.is_closed:
             assert time.monotonic() < deadline, "it did not end"
             self.read()
         return next((words for words in self.told if words["type"] == "exit"), None)

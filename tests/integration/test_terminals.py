@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -454,7 +453,8 @@ def test_last_words_of_a_program_are_not_lost(node: Node) -> None:
 # -- the way there ----------------------------------------------------------------------------------------------------
 def test_a_page_of_another_site_gets_nowhere(node: Node) -> None:
     terminal = opened(node, "cat")["terminalId"]
-    headers = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "bm5ubm5ubm5ubm5ubm5ubg=="}  # fmt: skip
+    headers = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    headers["sec-websocket-key"] = "bm5ubm5ubm5ubm5ubm5ubg=="
     for path in (f"/terminals/{terminal}/attach", "/execute/socket", f"/peers/x/terminals/{terminal}/attach"):
         for more in ({"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
             assert node.ask("GET", path, headers={**headers, **more}).status == 403
