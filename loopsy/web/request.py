@@ -29,7 +29,7 @@ from loopsy.services.clock import now_ms
 from loopsy.web.bodies import BodyStream, BufferedBody
 from loopsy.web.edge import Admission, Edge
 from loopsy.web.routes import ANSWERED, Call, Raw
-from loopsy.wire import codec
+from loopsy.wire import codec, urls
 
 DRAIN_BYTES, DRAIN_S = 64 * 1024 * 1024, 5.0
 """Of a refused body so much is read and thrown away: closing at once would take the answer from the sender's hands."""
@@ -43,7 +43,7 @@ MAX_ID = 128
 SECURITY = {
     b"x-content-type-options": [b"nosniff"],
     b"cache-control": [b"no-store"],
-    b"content-security-policy": [b"default-src 'none'; frame-ancestors 'none'"],
+    b"content-security-policy": [b"default-src 'none'; frame-ancestors 'none'; sandbox"],
 }
 HEAD = (
     b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: application/json\r\nx-request-id: %s\r\n%scontent-length: %d\r\n\r\n"
@@ -137,7 +137,7 @@ class EdgeRequest(server.Request):
         principal = self.edge.identify(authorization)
         if principal is not STRANGER or not is_loopback(getattr(self.channel.getPeer(), "host", "")):
             return principal
-        principal = NEARBY if cookie is None else self.edge.by_cookie(cookie)
+        principal = NEARBY if cookie is None or self._opens_page else self.edge.by_cookie(cookie)
         if isinstance(principal, Local):
             method = self.method if self.getHeader(b"upgrade") is None else b"UPGRADE"
             site, origin, referer = self.getHeader(b"sec-fetch-site"), self.header(b"origin"), self.header(b"referer")
@@ -149,8 +149,16 @@ class EdgeRequest(server.Request):
         origin = self.header(b"origin")
         if origin is not None:
             hosts.check_origin(origin, self.header(b"host"))
-        elif self.getHeader(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+        elif self.getHeader(b"sec-fetch-site") in (b"cross-site", b"same-site") and not self._opens_page:
             raise Forbidden("a page of another site can't ask this daemon")
+
+    @property
+    def _opens_page(self) -> bool:
+        """A link leads a person to the dashboard, maybe from a file or another program's page: it is served as to
+        anybody here, the cookie unseen, and its files hold nothing. (In a frame it would be another destination.)"""
+        how = self.getHeader(b"sec-fetch-mode"), self.getHeader(b"sec-fetch-dest")
+        is_page = self.method == b"GET" and self.path.startswith(urls.DASHBOARD.encode())
+        return is_page and how == (b"navigate", b"document")
 
     def _too_slow(self) -> None:
         """The body did not come in time."""

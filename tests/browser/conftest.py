@@ -39,7 +39,9 @@ def chromium() -> str:
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests; each has profiles of its own."""
     executable = chromium()
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's own sandbox can't be made by root
+    arguments = ["--host-resolver-rules=MAP *.example 127.0.0.1"]  # names that an attacker has made point here
+    if os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # Chromium's own sandbox can't be made by root
     with sync_playwright() as playwright:
         try:
             started = playwright.chromium.launch(executable_path=executable, args=arguments)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
+from loopsy.cli.dashboard import leading_page
 from loopsy.testing.nodes import Node
 from tests.browser.conftest import MakeTab
 from tests.browser.page import PATIENCE_MS, Dash
@@ -104,6 +105,14 @@ def test_an_address_works_once(dash: Dash, pair: tuple[Node, Node]) -> None:
     page.goto(url)
     expect(page.get_by_role("status")).to_contain_text("Run “loopsy dashboard” again")
     assert url.partition("#")[2] not in page.url
+
+
+def test_the_page_that_loopsy_dashboard_writes_leads_in(dash: Dash, pair: tuple[Node, Node]) -> None:
+    """A file of this user's, opened by the desktop's browser: to the daemon that is another site."""
+    page = dash.page.context.browser.new_context().new_page()  # type: ignore[union-attr]
+    page.goto(leading_page(pair[0].ask("POST", "/dashboard/launch").body["url"]))
+    expect(page.get_by_role("navigation", name="Views")).to_be_visible(timeout=PATIENCE_MS)
+    page.context.close()
 
 
 def test_a_hidden_tab_gives_its_connection_back(dash: Dash) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from loopsy.store import configfile
-from tests.integration.namespaces import HostNode, Lan, lan, why_not
+from tests.integration.namespaces import Host, HostNode, Lan, lan, why_not
 
 PORT = 19532
 MARK = "the-quick-brown-secret"
@@ -28,6 +28,25 @@ body = b"{}" if method in ("POST", "PUT") else None
 connection.request(method, path, body, {"content-type": "application/json"})
 response = connection.getresponse()
 print(json.dumps([response.status, json.loads(response.read() or b"null")]))
+"""
+
+ENTER = """
+import http.client, json, sys
+own, _, token = sys.argv[1].partition("#")
+host = own.split("/")[2]
+connection = http.client.HTTPConnection(host, timeout=30)
+headers = {"content-type": "application/json", "origin": "http://" + host}
+connection.request("POST", "/api/v1/dashboard/session", json.dumps({"token": token}), headers)
+print(connection.getresponse().getheader("set-cookie").partition(";")[0])
+"""
+WITH_COOKIE = """
+import http.client, ssl, sys
+address, cookie = sys.argv[1:3]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+connection = http.client.HTTPSConnection(address, 19532, timeout=30, context=context)
+connection.request("GET", "/api/v1/status", headers={"cookie": cookie, "sec-fetch-site": "same-origin"})
+print(connection.getresponse().status)
 """
 
 
@@ -94,6 +113,26 @@ def test_paired_over_the_lan_nothing_secret_crosses_it(net: tuple[Lan, HostNode,
 @pytest.mark.parametrize("path", ["/api/v1/status", "/api/v1/peers", "/api/v1/context", "/api/v1/pair/status"])
 def test_a_stranger_on_the_lan_gets_nothing(net: tuple[Lan, HostNode, HostNode], path: str) -> None:
     assert stranger(net[0], "tls", "GET", path) == [401, 1001]
+
+
+@pytest.mark.parametrize("path", ["/dashboard/", "/dashboard/enter", "/dashboard/app.js", "/api/v1/dashboard/session"])
+def test_the_dashboard_is_for_this_machine_only(net: tuple[Lan, HostNode, HostNode], path: str) -> None:
+    """Neither its files nor its cookie, for anybody on the LAN; nor by the machine's own address there."""
+    made, a, _ = net
+    method = "POST" if "api" in path else "GET"
+    assert stranger(made, "tls", method, path) == [401, 1001]
+    assert stranger(made, "plain", method, path) == [426, 2007]
+    url = json.loads(a.command("dashboard", "--json").stdout)["url"]
+    cookie = asks(made.hosts[0], ENTER, url)
+    here, there = (asks(host, WITH_COOKIE, made.hosts[0].address, cookie) for host in (made.hosts[0], made.attacker))
+    assert (here, there) == ("401", "401")
+    assert asks(made.hosts[0], WITH_COOKIE, "127.0.0.1", cookie) == "200"
+
+
+def asks(host: Host, script: str, *words: str) -> str:
+    """What a script says that runs on a host."""
+    argv = host.argv(sys.executable, "-c", script, *words)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
 def test_a_stranger_can_not_start_a_pairing_nor_confirm_one(net: tuple[Lan, HostNode, HostNode]) -> None:

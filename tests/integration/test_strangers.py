@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 from typing import Any
 
@@ -16,6 +17,31 @@ from tests.integration.test_rest import refused
 from tests.web.test_routes import JOINING, OPEN, ROUTES
 
 WRONG = {"authorization": f"Bearer {'f' * 64}"}
+
+
+HERE = {urls.DASHBOARD: 200, urls.DASHBOARD_FILE: 404, urls.DASHBOARD_SESSION: 403}
+"""Open to who asks from this machine itself, and what it gets: files that hold nothing, and a door for a token that
+it hasn't. From elsewhere they are as closed as the others: test_lan."""
+
+
+def test_only_the_dashboards_files_and_door_are_open_to_this_machine() -> None:
+    assert {route.rule for route in ROUTES if route.access == ThisMachine()} == set(HERE)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.access == ThisMachine()], ids=lambda route: route.endpoint)
+def test_who_asks_from_this_machine_gets_files_and_no_more(node: Node, route: Route) -> None:
+    path = route.rule.replace("<path:file>", "x")
+    for method in route.methods:
+        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
+        body = json.dumps({"token": "x"}) if method == "POST" else None
+        connection.request(method, path, body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == HERE[route.rule]
+        assert answer.getheader("set-cookie") is None
+        connection.request(method, path, body, {"authorization": "Bearer " + "f" * 64})
+        assert connection.getresponse().status == 403
+        connection.close()
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.endpoint)
@@ -35,6 +61,8 @@ def test_a_stranger_is_refused(node: Node, route: Route) -> None:
             for data in (None, b"{}", b'{"token": "x"}', b"x" * 100_000):
                 unlocked_by_nothing(node, method, route.rule, data)
             continue
+        if route.access == ThisMachine():
+            continue  # see test_who_asks_from_this_machine_gets_files_and_no_more
         bodies: tuple[Any, ...] = (None, {}, b"x" * 100_000)
         for body in bodies:
             answers = [node.ask(method, path, body, key=key) for key in (None, "f" * 64)]

@@ -1,8 +1,21 @@
 // The pieces that every view is made of. Text from peers only ever becomes text nodes.
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, options, useEffect, useRef, useState } from "./vendor/preact.js";
 import { live, useResource } from "./net.js";
 
 export { html };
+
+// -- what a reader would not see, or see elsewhere than it stands ---------------------------------------------------
+// Controls, marks that turn the direction of text (a name "gpj.exe" that reads "exe.jpg"), and characters of no width,
+// all shown as one sign. In one place for all that the page shows; values that are edited stay as they are.
+const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
+const seen = (child) => (typeof child === "string" ? child.replace(UNSEEN, "\ufffd") : Array.isArray(child) ? child.map(seen) : child);
+const made = options.vnode;
+options.vnode = (vnode) => {
+  if (typeof vnode.type === "string") {
+    for (const name of ["children", "title", "aria-label"]) if (vnode.props[name] != null) vnode.props[name] = seen(vnode.props[name]);
+  }
+  made?.(vnode);
+};
 
 // -- figures ------------------------------------------------------------------------------------------------------
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
