@@ -128,7 +128,7 @@ class Screen:
         """Mostly the same as the text before it."""
         self._spent = spent(data)
         text = str(data.get("text", ""))
-        return "" if not text.strip() or text.strip() == self._said.strip() else f"{render.clean_text(text)}\n"
+        return "" if self._said.strip().endswith(text.strip()) else f"{render.clean_text(text)}\n"
 
     # -- what it wants to do ----------------------------------------------------------------------------------------
     def approval(self, asked: Event) -> str:

@@ -134,6 +134,10 @@ def test_text_that_comes_in_pieces_is_joined() -> None:
     pieces = [event("text", text=word) for word in ("Hel", "lo ", "there.")]
     ended = [event("result", text="Hello there.", isError=False, durationMs=0), event("status", status="completed")]
     assert transcript(*pieces, *ended, agent="gemini") == "Hello there.\ncompleted\n"
+    ended[0]["data"]["text"] = "there."  # its last turn only
+    assert transcript(*pieces, *ended, agent="gemini") == "Hello there.\ncompleted\n"
+    ended[0]["data"]["text"] = "Goodbye."
+    assert transcript(*pieces, *ended, agent="gemini") == "Hello there.\nGoodbye.\ncompleted\n"
     assert transcript(*pieces[:2], event("error", message="it broke"), agent="gemini") == "Hello \nerror: it broke\n"
 
 
