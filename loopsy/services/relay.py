@@ -4,7 +4,9 @@ here asks for those of all machines. So a browser needs one connection, whatever
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.application.service import Service
@@ -29,6 +31,11 @@ SILENT_S = 45.0
 """A peer says something every 15 s; one that is silent for three times that is gone without a word."""
 EVENT_BYTES = 256 * 1024
 """Far more than a notice has: a peer can't make us hold more."""
+
+A_SECOND, BYTES_A_SECOND = 100, 256 * 1024
+"""Of one peer's events: a busy machine has some tens a second. What comes faster waits in the network, so that a bad
+peer can't push out the events of others, which are held for readers that come back."""
+KIND = re.compile(r"[A-Za-z0-9_.]{1,64}")
 
 
 class Relay(Service):
@@ -112,14 +119,14 @@ class Wire:
 
     def _heard(self, text: str, last_id: str | None) -> None:
         try:
-            event = json.loads(text)
+            event = json.loads(text, parse_constant=_refused)
             kind, data = str(event["type"]), event.get("data") or {}
-        except (ValueError, TypeError, KeyError, AttributeError):
+            if isinstance(data, dict) and KIND.fullmatch(kind):
+                self._events.publish(RESET if kind == "hello" else kind, data, machine=self._record.name)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return  # what is no event of ours is not shown as one
         self._wait = AGAIN_S
         self._last_id = last_id
-        if isinstance(data, dict) and kind.replace(".", "").replace("_", "").isalnum() and kind.isascii():
-            self._events.publish(RESET if kind == "hello" else kind, data, machine=self._record.name)
 
     def _failed(self, failure: Failure) -> None:
         self._under_way = None
@@ -145,11 +152,16 @@ class Wire:
 
 
 class Listening(Protocol):
-    """The body of the answer, event by event."""
+    """The body of the answer, event by event, no faster than a peer may tell them."""
 
     def __init__(self, reactor: Any, heard: Callable[[str, str | None], None], lost: Callable[[], None]) -> None:
         self._reactor, self._heard, self._lost = reactor, heard, lost
         self._decoder = sse.Decoder(EVENT_BYTES)
+        self._pieces: deque[bytes] = deque()
+        """What came behind the pause; no more than was on its way."""
+        self._texts: Iterator[str] = iter(())
+        self._paid_until = 0.0
+        self._pause: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -160,18 +172,57 @@ class Listening(Protocol):
         """Some of it."""
         if self._silence is not None and self._silence.active():
             self._silence.reset(SILENT_S)
+        self._pieces.append(data)
+        if self._pause is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        was_paused, self._pause = self._pause is not None, None
         try:
-            for text in self._decoder.feed(data):
+            while (text := self._next()) is not None:
                 self._heard(text, self._decoder.last_id)
+                if self._wait_after(len(text)):
+                    return
         except ValueError:
             self.close()
+            return
+        if was_paused:
+            self._way.resumeProducing()
+
+    def _next(self) -> str | None:
+        while (text := next(self._texts, None)) is None:
+            if not self._pieces:
+                return None
+            self._texts = self._decoder.feed(self._pieces.popleft())
+        return text
+
+    def _wait_after(self, size: int) -> bool:
+        """Whether it told more in a second than it may: then it isn't read until that has been made up for."""
+        now = self._reactor.seconds()
+        self._paid_until = max(self._paid_until, now) + 1 / A_SECOND + size / BYTES_A_SECOND
+        wait = self._paid_until - now - 1
+        if wait <= 0:
+            return False
+        self._pause = self._reactor.callLater(wait, self._go_on)
+        self._way.pauseProducing()
+        return True
+
+    @property
+    def _way(self) -> Any:
+        return self.transport
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It ended."""
-        if self._silence is not None and self._silence.active():
-            self._silence.cancel()
+        """It ended. What was not told yet comes again behind the last that was."""
+        for timer in (self._silence, self._pause):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._pieces.clear()
         self._lost()
 
     def close(self) -> None:
         """Hear no more."""
         cut(self.transport)
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
