@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import selectors
-import signal
+import queue
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +14,7 @@ from typing import IO
 from attrs import frozen
 
 from loopsy.errors import LoopsyError
+from loopsy.groups import group_of
 
 CALL_S = 30.0
 """Gemini takes 2 s to list its servers, and several times that on a busy machine."""
@@ -22,6 +23,8 @@ SAID_MOST = 1 << 20
 ENDING_S = 2.0
 """Between TERM and KILL."""
 POLL_S = 0.1
+PIECES_MOST = 64
+"""Of 64 KiB, that wait to be looked at; a program that floods us is held up."""
 
 
 class CallFailed(LoopsyError):
@@ -90,12 +93,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
         if pipe is not None:
             with suppress(OSError):
                 pipe.close()
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGTERM)
+    group = group_of(process.pid)
+    group.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(ENDING_S)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    group.kill()
     process.wait()
 
 
@@ -105,20 +107,54 @@ def _collect(process: subprocess.Popen[bytes], name: str, timeout: float) -> tup
     assert process.stderr is not None
     deadline = time.monotonic() + timeout
     said: dict[IO[bytes], bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
-    with selectors.DefaultSelector() as selector:
-        for pipe in said:
-            selector.register(pipe, selectors.EVENT_READ, pipe)
-        while selector.get_map() or process.poll() is None:
-            if time.monotonic() > deadline:
-                raise CallFailed(f"{name} did not end within {timeout:g} s")
-            ready = [key.data for key, _ in selector.select(POLL_S)]
-            if not ready and process.poll() is not None:
+    arrivals, still_open = arriving(*said), len(said)
+    while still_open or process.poll() is None:
+        if time.monotonic() > deadline:
+            raise CallFailed(f"{name} did not end within {timeout:g} s")
+        try:
+            pipe, piece = arrivals.get(timeout=POLL_S)
+        except queue.Empty:
+            if process.poll() is not None:
                 break
-            for pipe in ready:
-                piece = os.read(pipe.fileno(), 65536)
-                if not piece:
-                    selector.unregister(pipe)
-                said[pipe] += piece
-            if sum(map(len, said.values())) > SAID_MOST:
-                raise CallFailed(f"{name} said more than {SAID_MOST} bytes")
+            continue
+        still_open -= not piece
+        said[pipe] += piece
+        if sum(map(len, said.values())) > SAID_MOST:
+            raise CallFailed(f"{name} said more than {SAID_MOST} bytes")
     return bytes(said[process.stdout]), bytes(said[process.stderr])
+
+
+Arrivals = queue.Queue[tuple[IO[bytes], bytes]]
+WAITING = 16
+"""Pieces that wait to be looked at: what says more than is read has to wait itself."""
+
+
+def arriving(*pipes: IO[bytes]) -> Arrivals:
+    """What comes in pipes, as it comes, and an empty piece at the end of each. By a thread each: elsewhere than on
+    POSIX nothing else waits for pipes. A thread ends with its pipe's last writer."""
+    arrivals: Arrivals = queue.Queue(WAITING)
+    for pipe in pipes:
+        threading.Thread(target=_read, args=(pipe, arrivals), daemon=True).start()
+    return arrivals
+
+
+def _read(pipe: IO[bytes], arrivals: Arrivals) -> None:
+    piece = b"all"
+    while piece:
+        try:
+            piece = os.read(pipe.fileno(), 65536)
+        except (OSError, ValueError):
+            piece = b""  # we closed it
+        if not _handed_on(pipe, piece, arrivals):
+            return
+
+
+def _handed_on(pipe: IO[bytes], piece: bytes, arrivals: Arrivals) -> bool:
+    """Wait until there is room; False: nobody takes anything any more."""
+    while not pipe.closed:
+        try:
+            arrivals.put((pipe, piece), timeout=POLL_S)
+        except queue.Full:
+            continue
+        return True
+    return False

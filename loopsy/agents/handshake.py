@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
+import queue
 import subprocess
 import tempfile
 import time
@@ -104,17 +104,18 @@ def _lines(stdout: IO[bytes], deadline: float, timeout: float) -> Iterator[bytes
 
     :raises NoHandshake: the time is over, or a line does not end.
     """
-    buffer = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stdout, selectors.EVENT_READ)
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0 or not selector.select(left):
-                raise NoHandshake(f"the server did not answer within {timeout:g} s")
-            piece = os.read(stdout.fileno(), 65536)
-            if not piece:
-                return
-            *whole, buffer = (buffer + piece).split(b"\n")
-            yield from whole
-            if len(buffer) > LINE_MOST:
-                raise NoHandshake("the server says what is no MCP")
+    buffer, arrivals = b"", calling.arriving(stdout)
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            if left <= 0:
+                raise queue.Empty  # one that never stops is no better than one that says nothing
+            _, piece = arrivals.get(timeout=left)
+        except queue.Empty:
+            raise NoHandshake(f"the server did not answer within {timeout:g} s") from None
+        if not piece:
+            return
+        *whole, buffer = (buffer + piece).split(b"\n")
+        yield from whole
+        if len(buffer) > LINE_MOST:
+            raise NoHandshake("the server says what is no MCP")
