@@ -22,10 +22,11 @@ check: $(READY) ## lint, types, import contracts, unit tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest $(QUICK)
+	$(BIN)/pytest -n 2 --dist loadfile $(QUICK)
 
+# three at once on two cores: much of the time real machines are waited for (a peer's death, a time-out, an agent's start)
 test: test-tools test-agents test-browser check ## all of it, with the real daemon, the real command and a real browser
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest -n 3 --dist loadfile tests/integration
 	$(BIN)/pytest tests/browser
 
 test-tools: # hosts on a LAN of the tests' own, and the shells that completion is for; what is missing is skipped, and says so
