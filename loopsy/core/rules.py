@@ -1,16 +1,17 @@
 """Rules that answer an approval before a person is asked: ``allow|deny [agent:]Tool(pattern)``.
 
 ``*`` stands for any characters, ``\\`` takes the next one as it is. An *allow* rule is narrow: a command with shell
-operators fits it only as literally the same text, a path must lie in the task's directory unless the pattern is
-absolute, and nothing that touches loopsy's own data directory ever fits. A *deny* rule is wide: it also fits a part of
-a command between operators. What no rule fits is asked.
+operators, or with stars that may lead to loopsy's own data directory, fits it only as literally the same text, a path
+must lie in the task's directory unless the pattern is absolute, and nothing that touches that data directory ever fits.
+A *deny* rule is wide: it also fits a part of a command between operators. What no rule fits is asked.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from posixpath import basename, commonpath, relpath
+from fnmatch import fnmatchcase
+from posixpath import basename, commonpath, join, normpath, relpath
 
 from attrs import evolve, frozen
 
@@ -20,6 +21,10 @@ from loopsy.wire.tasks import RULE_SHAPE
 ALLOW, DENY = "allow", "deny"
 OPERATORS = re.compile(r"[;&|`<>()\x00-\x1f\x7f]|\$[({\[]")
 """What lets a shell do more than its first word says. ``(`` too: zsh runs what a glob's qualifier names."""
+QUOTES, BETWEEN_WORDS = re.compile(r"[\\'\"]"), re.compile(r"[\s=:]+")
+GLOB, BRACES = re.compile(r"[*?\[{}]"), re.compile(r"\{.*\}|\{.*|.*\}")
+LONGEST_PART = 255
+"""Of a path: longer than any name."""
 PIECE = re.compile(r"\\(.)|(\*+)|([^\\*]+)|(\\)$", re.DOTALL)
 
 Resolve = Callable[[str], str]
@@ -106,7 +111,7 @@ def _fits_command(rule: Rule, use: Use) -> bool:
         return any(_matches(pattern, part) for part in (command, *parts_of(command)))
     if touches(command, use):
         return False
-    if OPERATORS.search(command):
+    if OPERATORS.search(command) or may_reach(command, use):
         return literal(pattern) == command
     return _matches(pattern, command)
 
@@ -127,10 +132,36 @@ def _fits_path(rule: Rule, use: Use, resolve: Resolve) -> bool:
 
 
 def touches(command: str, use: Use) -> bool:
-    """Whether a command seems to speak of our data directory (or is run in it), or to undo ``LOOPSY_TASK``."""
-    words, name = command.casefold(), basename(use.data_dir)
-    names_it = use.data_dir.casefold() in words or (name.startswith(".") and name.casefold() in words)
-    return names_it or "loopsy_" in words or lies_in(use.data_dir.casefold(), use.cwd.casefold())
+    """Whether a command speaks of our data directory (or is run in it), or may undo ``LOOPSY_TASK``; quotes and
+    backslashes hide nothing."""
+    ours, words = use.data_dir.casefold(), command.casefold()
+    names = ("loopsy_", ours, *([basename(ours)] if basename(ours).startswith(".") else []))
+    spelt = any(name in text for name in names for text in (words, QUOTES.sub("", words)))
+    return spelt or lies_in(ours, use.cwd.casefold())
+
+
+def may_reach(command: str, use: Use) -> bool:
+    """Whether a shell may make a path to our data directory of a word with stars or braces, or of where it begins."""
+    ours, cwd = use.data_dir.casefold(), use.cwd.casefold()
+    return any(_leads_to(word, ours, cwd) for word in BETWEEN_WORDS.split(QUOTES.sub("", command.casefold())))
+
+
+def _leads_to(word: str, ours: str, cwd: str) -> bool:
+    """A home is not known here: a hidden name is enough."""
+    wanted, given = ours.split("/"), normpath(join(cwd, word)).split("/")
+    if len(given) >= len(wanted) and all(map(_may_be, given, wanted)):
+        return True
+    return wanted[-1].startswith(".") and any(GLOB.search(part) and _may_be(part, wanted[-1]) for part in given)
+
+
+def _may_be(part: str, name: str) -> bool:
+    """Whether a part of a path, with stars and braces, fits a name. A star alone makes no hidden one."""
+    if not GLOB.search(part):
+        return part == name
+    if len(part) > LONGEST_PART:
+        return True
+    is_seen = part.startswith(".") or not name.startswith(".") or ("." in part and BRACES.search(part))
+    return bool(is_seen) and fnmatchcase(name, BRACES.sub("*", part))
 
 
 def _is_ours(path: str, use: Use) -> bool:
@@ -211,7 +242,7 @@ def suggested_for(uses: Sequence[Use], resolve: Resolve) -> str:
 
 def suggested(use: Use, resolve: Resolve) -> str:
     """The narrowest allow rule for a use: just this command, path or address."""
-    tool = re.sub(r"[^\w.-]", "*", use.tool) or "*"
+    tool = re.sub(r"([^\w.-])", r"\\\1", use.tool) or r"\*"  # never wider than the tool, whatever it calls itself
     if use.target is None:
         return f"{ALLOW} {tool}"
     if use.kind in ("edit", "read"):

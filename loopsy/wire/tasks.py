@@ -33,7 +33,7 @@ EVENT_TYPES = (
 ONCE, TASK, ALWAYS = "once", "task", "always"
 KINDS = ("command", "edit", "read", "network", "tool")
 PROMPT_MAX = 256 * 1024
-RULE_SHAPE = re.compile(r"(allow|deny)\s+(?:(claude|codex|gemini):)?([\w*.-]+)(?:\((.*)\))?", re.DOTALL)
+RULE_SHAPE = re.compile(r"(allow|deny)\s+(?:(claude|codex|gemini):)?((?:[\w*.-]|\\.)+)(?:\((.*)\))?", re.DOTALL)
 """``allow|deny [agent:]Tool(pattern)``; core/rules says what it fits."""
 
 

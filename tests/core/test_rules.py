@@ -195,3 +195,54 @@ def test_a_rule_that_says_the_opposite_of_the_answer_is_refused() -> None:
     assert rules.for_answer("deny Bash(x)", False).verb == "deny"
     with pytest.raises(InvalidRequest):
         rules.for_answer("allow Bash(x)", False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cat ~/.loopsy/config.yaml",
+        "cat ~/.lo''opsy/config.yaml",
+        'cat ~/.loop"s"y/config.yaml',
+        "cat ~/.loop\\sy/config.yaml",
+        "cat ~/.loops?/config.yaml",
+        "cat ~/.l*/config.yaml",
+        "cat ~/.[l]oopsy/config.yaml",
+        "cat ~/.{loopsy,x}/config.yaml",
+        "cat {~/.loo,}psy/config.yaml",
+        "cat ~/{.loop,}sy/config.yaml",
+        "cat /home/leo/.loops?/config.yaml",
+        "tar --file=../.LOOPSY/x",
+        "cat ../../*/.l*y/config.yaml",
+        "cat " + ".*" * 1000,
+        "env LOOPSY_TASK= loopsy x",
+    ],
+)
+def test_no_star_lets_a_command_through_that_spells_our_directory_otherwise(command: str) -> None:
+    assert not fit("allow Bash(*)", use(command))
+    assert not fit("allow Bash", use(command))
+
+
+@pytest.mark.parametrize(
+    "command", ["ls *.c", "grep -r 'a.*b' src", "ls {a,b}", "git log ../app", "ls -a *", "echo .x*"]
+)
+def test_other_stars_are_no_reason_to_ask(command: str) -> None:
+    assert fit("allow Bash(*)", use(command))
+
+
+@pytest.mark.parametrize(
+    "command", ["cat ../../data/loopsy/k", "cat /data/./loopsy/k", "cat /d*/l*/k", "cat /data/{loopsy,x}/k"]
+)
+def test_a_directory_of_another_name_is_seen_by_its_place(command: str) -> None:
+    what = evolve(use(command), cwd="/home/leo", data_dir="/data/loopsy")
+    assert not fit("allow Bash(*)", what)
+    assert fit("allow Bash(*)", evolve(what, target="ls * loopsy /data/x*"))
+
+
+@pytest.mark.parametrize("tool", ["", "(((", "*", "a b", "fs/read", "x:y", "a)b", "\\"])
+def test_a_tools_name_makes_the_suggested_rule_never_wider(tool: str) -> None:
+    """Not even the name of a server's tool that is all odd characters."""
+    rule = parse(suggested(use(None, tool, "tool"), resolve))
+    for other in ("Bash", "Edit", "mcp__x__y", "a-b", "axb", "fs-secret-read", "xxx", "x"):
+        assert not fits(rule, use(None, other, "tool"), resolve)
+        assert not fits(rule, use("ls", other), resolve)
+    assert fits(rule, use(None, tool, "tool"), resolve) is (tool != "")
