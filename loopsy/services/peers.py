@@ -31,6 +31,8 @@ from loopsy.wire.trust import DEFAULT_SCOPES
 
 FROM_CONFIG = "manual-peers"
 """A fact: the endpoints that are in the book only because ``discovery.manualPeers`` names them, as JSON."""
+AFTER_PAIRING_S = 1.0
+"""The other side files our key in the same moment: asked at once, it would not know it yet."""
 Watcher = Callable[[Record, bool], None]
 """Is told of a record, and whether it is gone."""
 
@@ -428,7 +430,7 @@ class Peers(Service):
         record = rules.identified(evolve(base, name=name, pinned_at=now_ms(), manually_added=True), node, now_ms())
         self._introduced.discard(node.node_id)
         await self._file(evolve(record, address=address, port=node.port))
-        self._schedule(record, 0.0)
+        self._schedule(record, AFTER_PAIRING_S)
 
     async def distrusted(self, record: Record) -> None:
         """Its keys are gone: it stays in the book as somebody we know of."""
