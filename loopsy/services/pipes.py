@@ -1,104 +1,69 @@
-"""The ends of a process's pipes (or of its terminal) in the reactor."""
+"""The pipes of a new process, and who reads and writes our ends of them: the reactor where it can, else threads."""
 
 from __future__ import annotations
 
+import errno
 import os
-import tty
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
-from twisted.internet import abstract, fdesc, main
-from twisted.python.failure import Failure
-
-READ_BYTES = 65536
-"""The size of a Linux pipe: one read empties it."""
+from twisted.internet.interfaces import IPushProducer
 
 
-class Output(abstract.FileDescriptor):
-    """The reading end of a pipe in the reactor."""
+class Output(Protocol):
+    """The reading end of a pipe. Starts to read when it is made."""
 
-    def __init__(
-        self, reactor: Any, descriptor: int, deliver: Callable[[bytes], None], closed: Callable[[], None]
-    ) -> None:
-        super().__init__(reactor)
-        fdesc.setNonBlocking(descriptor)
-        self._descriptor = descriptor
-        self._deliver = deliver
-        self._closed = closed
-        self.connected = True
-        self.startReading()
+    connected: Any
 
     def fileno(self) -> int:
-        """For the reactor; -1 once closed."""
-        return self._descriptor
+        """-1 once closed."""
 
-    def doRead(self) -> Exception | None:
-        """Hand on what is there."""
-        try:
-            data = os.read(self._descriptor, READ_BYTES)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return main.CONNECTION_LOST  # of a terminal: its other end is closed
-        if not data:
-            return main.CONNECTION_DONE
-        self._deliver(data)
-        return None
+    def startReading(self) -> None:
+        """Read on."""
 
-    def writeSomeData(self, data: bytes) -> int:
-        """Nothing is ever written here."""
-        raise NotImplementedError
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The other end was closed by all who held it, or we give up on it."""
-        if self._descriptor == -1:
-            return
-        super().connectionLost(reason)
-        os.close(self._descriptor)
-        self._descriptor = -1
-        self._closed()
+    def stopReading(self) -> None:
+        """Read no more: whoever writes is held up when the pipe is full."""
 
     def close(self) -> None:
         """Give up on it."""
-        self.stopReading()
-        self.connectionLost(Failure(main.CONNECTION_LOST))
 
 
-class Input(abstract.FileDescriptor):
-    """The writing end of a pipe in the reactor. Holds what the process has not taken yet."""
+class Input(Protocol):
+    """The writing end of a pipe. Holds what the process has not taken yet."""
 
-    def __init__(self, reactor: Any, descriptor: int) -> None:
-        super().__init__(reactor)
-        fdesc.setNonBlocking(descriptor)
-        self._descriptor = descriptor
-        self.connected = True
-
-    def fileno(self) -> int:
-        """For the reactor; -1 once closed."""
-        return self._descriptor
-
-    def writeSomeData(self, data: bytes) -> Any:
-        """What the pipe takes now."""
-        return fdesc.writeToFD(self._descriptor, data)
+    connected: Any
 
     @property
     def waiting(self) -> int:
         """Bytes that the process has not taken."""
-        return len(self.dataBuffer) - self.offset + self._tempDataLen
 
-    def connectionLost(self, reason: Failure) -> None:
-        """The process closed it, or it was told to close."""
-        if self._descriptor == -1:
-            return
-        super().connectionLost(reason)
-        os.close(self._descriptor)
-        self._descriptor = -1
+    def write(self, data: bytes) -> None:
+        """Once it is taken."""
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Whoever writes is asked to pause while it isn't taken."""
+
+    def unregisterProducer(self) -> None:
+        """Nobody is."""
+
+    def loseConnection(self) -> None:
+        """Close it when all was taken."""
 
     def close(self) -> None:
         """Now, whatever waits."""
-        self.stopWriting()
-        self.connectionLost(Failure(main.CONNECTION_LOST))
+
+
+def output(reactor: Any, descriptor: int, deliver: Callable[[bytes], None], closed: Callable[[], None]) -> Output:
+    """Read ``descriptor``: ``deliver`` gets what comes, ``closed`` is told of the end."""
+    made: Output = _KINDS.Output(reactor, descriptor, deliver, closed)
+    return made
+
+
+def input_(reactor: Any, descriptor: int) -> Input:
+    """Write to ``descriptor``."""
+    made: Input = _KINDS.Input(reactor, descriptor)
+    return made
 
 
 @frozen
@@ -142,6 +107,10 @@ def terminal() -> Ends:
 
     :raises OSError: none is to be had.
     """
+    try:
+        import tty
+    except ImportError:
+        raise OSError(errno.ENOTSUP, "this machine's system has no terminals of that kind") from None
     ours, theirs = os.openpty()
     tty.setraw(theirs)
     return Ends(ours, None, os.dup(ours), (theirs, theirs, theirs))
@@ -151,3 +120,18 @@ def _close(descriptors: set[int]) -> None:
     for descriptor in descriptors:
         if descriptor != -1:
             os.close(descriptor)
+
+
+def _kinds() -> Any:
+    try:
+        import fcntl  # noqa: F401 - where it is, the reactor takes pipes
+    except ImportError:
+        from loopsy.services import pipes_in_threads
+
+        return pipes_in_threads
+    from loopsy.services import pipes_in_reactor
+
+    return pipes_in_reactor
+
+
+_KINDS = _kinds()

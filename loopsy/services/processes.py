@@ -8,12 +8,10 @@ over: until then its id can belong to nobody else, so a signal to the group neve
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import psutil
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
@@ -22,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from loopsy.errors import CommandFailedToStart
+from loopsy.groups import Group, group_of
 from loopsy.services import pipes
 from loopsy.services.exits import watch
 from loopsy.services.pipes import Ends, Input, Output
@@ -76,6 +75,7 @@ class ProcessGroup:
         self.pid = 0
         self._reactor = reactor
         self._popen: subprocess.Popen[bytes] | None = None
+        self._group: Group | None = None
         self._outputs: list[Output] = []
         self._input: Input | None = None
         self._open = 0
@@ -89,9 +89,10 @@ class ProcessGroup:
     def _adopt(self, popen: subprocess.Popen[bytes], ends: Ends) -> None:
         taken = [(ends.out, self.receiver.out), *([] if ends.err is None else [(ends.err, self.receiver.err)])]
         self._popen, self.pid, self._open = popen, popen.pid, len(taken)
+        self._group = group_of(popen.pid)
         watch(self._reactor, popen, self.exited)
-        self._input = None if ends.input is None else Input(self._reactor, ends.input)
-        self._outputs = [Output(self._reactor, end, deliver, self._output_closed) for end, deliver in taken]
+        self._input = None if ends.input is None else pipes.input_(self._reactor, ends.input)
+        self._outputs = [pipes.output(self._reactor, end, deliver, self._output_closed) for end, deliver in taken]
 
     def exited(self, status: int) -> None:
         """The leader is gone (not reaped yet)."""
@@ -107,7 +108,7 @@ class ProcessGroup:
     def _finish_if_over(self) -> None:
         if self._over or self._open or self._status is None or self._popen is None:
             return
-        if self._ending and not self._killed and _has_others(self.pid):
+        if self._ending and not self._killed and self._group is not None and self._group.has_others():
             self._next_look = self._reactor.callLater(STRAGGLER_S, self._finish_if_over)
             return
         self._over = True
@@ -157,7 +158,8 @@ class ProcessGroup:
         if self._over or self._ending:
             return
         self._ending = True
-        self._signal(signal.SIGTERM)
+        if self._group is not None:
+            self._group.terminate()
         if self._next_step is not None and self._next_step.active():
             self._next_step.cancel()
         self._next_step = self._reactor.callLater(KILL_GRACE_S, self.kill)
@@ -167,35 +169,18 @@ class ProcessGroup:
         if self._over or self._killed:
             return
         self._ending = self._killed = True
-        self._signal(signal.SIGKILL)
+        if self._group is not None:
+            self._group.kill()
         self.resume()
         if self._next_step is not None and self._next_step.active():
             self._next_step.cancel()
         self._next_step = self._reactor.callLater(AFTER_KILL_S, self._close_outputs)
         self._finish_if_over()
 
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # all of it is gone, or (by sudo) another user's: the outputs are closed in any case
-
     def _close_outputs(self) -> None:
         for output in self._outputs:
             if output.fileno() != -1:
                 output.close()
-
-
-def _has_others(group: int) -> bool:
-    """Whether the group has members beside its leader (who is not reaped yet, so that the id is still its own)."""
-    return any(pid != group and _group_of(pid) == group for pid in psutil.pids())
-
-
-def _group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return -1
 
 
 class Nobody(Receiver):

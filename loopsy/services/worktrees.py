@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from loopsy.errors import InvalidRequest, TaskFailed
 from loopsy.services import git
 from loopsy.services.git import Git
+from loopsy.store import fileio
 from loopsy.wire.tasks import DiffStat
 
 QUICK_S = 5.0
@@ -130,7 +131,7 @@ class Worktrees:
     async def _patch(self, before: Snapshot, after: str, patch: str) -> bool:
         part, run, env = f"{patch}.part", before.repository.git, before.environment
         try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | fileio.NOFOLLOW, 0o600), "wb") as file:
                 words = ("diff-tree", "-r", "-p", "--binary", "--full-index", before.tree, after, "--", before.part)
                 done = await run.run(*words, within=SNAPSHOT_S, more=env, file=file, limit=PATCH_BYTES)
             if done.status == 0:

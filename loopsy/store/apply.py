@@ -18,6 +18,7 @@ from loopsy.core import transfer as rules
 from loopsy.core import uploads
 from loopsy.core.transfer import MODE_BITS, Parts, PathPolicy
 from loopsy.errors import InvalidRequest, LoopsyError, PathDenied, StorageFull, TransferFailed
+from loopsy.store import fileio
 from loopsy.store.directory import Directory
 from loopsy.store.files import Part, check_plain, part_name
 from loopsy.store.walk import descend, told
@@ -250,10 +251,10 @@ class Applying:
     def _touch(self, entry: ManifestEntry, inside: Parts) -> None:
         self._place_all()
         with descend(self._policy, self._root, self._parts, inside[:-1]) as parent:
-            descriptor = parent.open_file(inside[-1] if inside else ".", os.O_RDONLY | os.O_NONBLOCK)
+            descriptor = parent.open_file(inside[-1] if inside else ".", os.O_RDONLY | fileio.NONBLOCK)
             try:
                 check_plain(os.fstat(descriptor), (*self._parts, *inside))
-                os.fchmod(descriptor, entry.mode & MODE_BITS)
+                fileio.set_mode(descriptor, entry.mode & MODE_BITS)
                 os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
             finally:
                 os.close(descriptor)

@@ -11,6 +11,7 @@ from hashlib import sha256
 from loopsy.core.transfer import MODE_BITS, Parts, PathPolicy, below
 from loopsy.core.uploads import check_content
 from loopsy.errors import InvalidRequest, LoopsyError, StorageFull, TransferFailed
+from loopsy.store import fileio
 from loopsy.store.directory import Directory, opened
 from loopsy.store.files import Part, part_name
 from loopsy.store.walk import Place, find, telling
@@ -136,9 +137,9 @@ class Arrival:
 
     def _mend_file(self, entry: ManifestEntry) -> None:
         directory, name = self._above(entry.path)
-        descriptor = directory.open_file(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = directory.open_file(name, os.O_RDONLY | fileio.NONBLOCK)
         try:
-            os.fchmod(descriptor, entry.mode & MODE_BITS)
+            fileio.set_mode(descriptor, entry.mode & MODE_BITS)
             os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(descriptor)

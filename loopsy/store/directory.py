@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
-DIRECTORY_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC
-FILE_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NOCTTY", 0) | os.O_CLOEXEC
+from loopsy.store import fileio
+
+DIRECTORY_FLAGS = os.O_RDONLY | fileio.DIRECTORY | fileio.NOFOLLOW | fileio.PRIVATE
+FILE_FLAGS = fileio.NOFOLLOW | fileio.NOCTTY | fileio.PRIVATE
 HAS_DESCRIPTORS = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
 
 
@@ -93,7 +95,7 @@ class Directory:
 
     def set_own(self, mode: int, mtime_ns: int) -> None:
         """Set this directory's mode and time."""
-        os.fchmod(self.fd, mode)
+        fileio.set_mode(self.fd, mode)
         os.utime(self.fd, ns=(mtime_ns, mtime_ns))
 
     def free(self) -> int:

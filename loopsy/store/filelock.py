@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import sys
 
-if sys.platform == "win32":  # pragma: no cover - tested on Windows only
+try:
+    import fcntl
+except ImportError:  # Windows
     import msvcrt
 
     def try_lock(descriptor: int) -> bool:
         """Take the lock if nobody has it. (Windows locks bytes: one far beyond the text, so that it can be read.)"""
         try:
             os.lseek(descriptor, 1 << 30, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except OSError:
             return False
         return True
 
 else:
-    import fcntl
 
     def try_lock(descriptor: int) -> bool:
         """Take the lock if nobody has it."""

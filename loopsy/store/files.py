@@ -12,6 +12,7 @@ from typing import Any
 
 from loopsy.core.transfer import MODE_BITS, Identity, Parts, etag, shown
 from loopsy.errors import FileMissing, PathDenied, TransferFailed
+from loopsy.store import fileio
 from loopsy.store.directory import Directory
 from loopsy.store.walk import Place, identity, told
 
@@ -24,7 +25,6 @@ LINKS = 1024
 """Buffers that one writev takes."""
 BEHIND = 8 * 1024 * 1024
 """Every so many bytes the kernel is asked to begin writing, so that the last fsync finds little left to do."""
-RWF_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _umask: int | None = None
 
 
@@ -69,7 +69,7 @@ def open_plain(directory: Directory, name: str, parts: Parts) -> int:
         raise FileMissing(f"{shown(parts)} does not exist")
     check_plain(status, parts)
     try:
-        descriptor = directory.open_file(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = directory.open_file(name, os.O_RDONLY | fileio.NONBLOCK)
     except OSError as error:
         raise told(error, parts) from error
     try:
@@ -95,7 +95,7 @@ def digest(descriptor: int, length: int | None = None, stop: Callable[[], bool] 
     """
     found, at, buffer = sha256(), 0, memoryview(bytearray(1024 * 1024))
     while length is None or at < length:
-        got = os.preadv(descriptor, [buffer if length is None else buffer[: length - at]], at)
+        got = fileio.read_into(descriptor, buffer if length is None else buffer[: length - at], at)
         if stop() or (not got and length is not None):
             raise TransferFailed("the file could not be read to its end")
         if not got:
@@ -119,7 +119,7 @@ class OpenFile:
         """What of this is in memory already; None: the disk would have to be waited for."""
         try:
             buffer = bytearray(length)
-            got = os.preadv(self.fd, [buffer], at, RWF_NOWAIT)
+            got = fileio.read_cached(self.fd, buffer, at)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
                 return None
@@ -131,7 +131,7 @@ class OpenFile:
 
         :raises TransferFailed: the file has become shorter.
         """
-        data = os.pread(self.fd, length, at)
+        data = fileio.read_at(self.fd, length, at)
         if not data:
             raise TransferFailed("the file became shorter while it was sent")
         return data
@@ -196,7 +196,7 @@ class Part:
         :raises FileMissing: it isn't there, or is another file.
         """
         try:
-            descriptor = directory.open_file(name, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
+            descriptor = directory.open_file(name, os.O_RDWR | fileio.NONBLOCK)
         except OSError as error:
             raise FileMissing("what had arrived of the upload is gone") from error
         part = cls(directory, descriptor, name)
@@ -228,8 +228,8 @@ class Part:
         for chunk in chunks:
             self.hash.update(chunk)
         self.size += sum(map(len, chunks))
-        if self.size - self._asked >= BEHIND and hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self.fd, self._asked, self.size - self._asked, os.POSIX_FADV_DONTNEED)
+        if self.size - self._asked >= BEHIND:
+            fileio.write_behind(self.fd, self._asked, self.size - self._asked)
             self._asked = self.size
 
     def rewind(self, size: int, hash_then: Hash) -> None:
@@ -252,7 +252,7 @@ class Part:
 
         ``mode`` None: the old file's, or as the umask has it. ``synced`` false: the caller has seen to that.
         """
-        os.fchmod(self.fd, self._mode(name) if mode is None else mode & MODE_BITS)
+        fileio.set_mode(self.fd, self._mode(name) if mode is None else mode & MODE_BITS)
         if mtime_ns is not None:
             os.utime(self.fd, ns=(mtime_ns, mtime_ns))
         if synced:
@@ -303,7 +303,7 @@ def write_all(descriptor: int, chunks: Iterable[bytes]) -> None:
     """writev until all is written."""
     left = [memoryview(chunk) for chunk in chunks if chunk]
     while left:
-        written = os.writev(descriptor, left)
+        written = fileio.write_some(descriptor, left)
         while left and written >= len(left[0]):
             written -= len(left.pop(0))
         if left and written:

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from loopsy.core.transfer import Parts, PathPolicy, below
 from loopsy.errors import FileMissing, InvalidRequest, LoopsyError, TransferFailed
-from loopsy.store import trees
+from loopsy.store import fileio, trees
 from loopsy.store.directory import Directory, opened
 from loopsy.store.files import check_plain, open_plain
 from loopsy.store.source import Source
@@ -141,7 +141,7 @@ class Content:
 
     def _file(self, path: Parts) -> tuple[bytes, os.stat_result]:
         directory = self._directory(path[:-1])
-        descriptor = directory.open_file(path[-1], os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = directory.open_file(path[-1], os.O_RDONLY | fileio.NONBLOCK)
         try:
             status = os.fstat(descriptor)
             check_plain(status, (*self._root, *path))

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from loopsy.errors import DataDirError
+from loopsy.store import fileio
 from loopsy.store.filelock import try_lock
 
 TRIES, PAUSE_S = 10, 0.02
@@ -29,15 +30,15 @@ class PidFile:
         :raises DataDirError: another daemon holds it.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | fileio.NOFOLLOW, 0o600)
         except OSError as error:
             raise DataDirError(f"{self._path} can't be used: {error.strerror}") from None
         if not self._lock(descriptor):
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            holder = fileio.read_at(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise DataDirError(f"a daemon runs in {self._path.parent} already (pid {holder or 'unknown'})")
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        fileio.write_at(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
     def _lock(self, descriptor: int) -> bool:
@@ -59,13 +60,13 @@ class PidFile:
 def running(path: Path) -> int | None:
     """The process id of the daemon that holds the file now, or None."""
     try:
-        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(path, os.O_RDWR | fileio.NOFOLLOW)
     except OSError:
         return None
     try:
         if try_lock(descriptor):
             return None
-        text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        text = fileio.read_at(descriptor, 32, 0).decode("ascii", "replace").strip()
         return int(text) if text.isdigit() else None
     finally:
         os.close(descriptor)

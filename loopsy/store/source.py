@@ -8,6 +8,7 @@ from typing import Any
 
 from loopsy.core.transfer import Parts, PathPolicy, shown
 from loopsy.errors import TransferFailed
+from loopsy.store import fileio
 from loopsy.store.files import digest, open_plain, tag
 from loopsy.store.walk import find, telling
 
@@ -49,7 +50,7 @@ class Source:
             takes the mixture for the file.
         """
         with telling(self._parts):
-            piece = os.pread(self._fd, min(PIECE, self.size - self._at), self._at)
+            piece = fileio.read_at(self._fd, min(PIECE, self.size - self._at), self._at)
             if len(piece) < min(PIECE, self.size - self._at):
                 raise self._changed("became shorter")
             self._at += len(piece)
