@@ -36,6 +36,8 @@ A_SECOND, BYTES_A_SECOND = 100, 256 * 1024
 """Of one peer's events: a busy machine has some tens a second. What comes faster waits in the network, so that a bad
 peer can't push out the events of others, which are held for readers that come back."""
 KIND = re.compile(r"[A-Za-z0-9_.]{1,64}")
+ID = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
+"""What isn't one is not said back to the peer, nor kept: it might be anything, of any length."""
 
 
 class Relay(Service):
@@ -126,7 +128,7 @@ class Wire:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return  # what is no event of ours is not shown as one
         self._wait = AGAIN_S
-        self._last_id = last_id
+        self._last_id = last_id if last_id is not None and ID.fullmatch(last_id) else None
 
     def _failed(self, failure: Failure) -> None:
         self._under_way = None

@@ -84,7 +84,8 @@ def test_output_of_commands_is_text(dash: Dash, pair: tuple[Node, Node]) -> None
 def test_escapes_in_a_terminal_do_no_harm(dash: Dash, pair: tuple[Node, Node]) -> None:
     """Title, clipboard, links, questions that are answered by typing."""
     script = (
-        r"printf '\033]0;owned\007\033]52;c;b3duZWQ=\007\033]8;;javascript:document.title=`owned`\007click me\033]8;;\007"
+        r"printf '\033]0;owned\007\033]52;c;b3duZWQ=\007"
+        r"\033]8;;javascript:document.title=`owned`\007click me\033]8;;\007"
         rf"{IMG}\033[21t\033P$q\"p\033\\'; echo; echo the-end; exec cat -v"
     )
     opened(dash, pair[0], command="sh", args=["-c", script])

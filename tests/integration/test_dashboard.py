@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -128,7 +129,8 @@ def test_a_cookie_counts_where_our_page_asks(
 
 def test_a_cookie_of_another_value_name_or_number_is_none(node: Node, cookie: str) -> None:
     name, _, value = cookie.partition("=")
-    wrong_ones = (f"{name}={value}x", f"{name}=", f"{name}1={value}", f"{cookie}; {cookie}", value, f"{name}={'a' * 43}")
+    long = f"{name}={'a' * 43}"
+    wrong_ones = (f"{name}={value}x", f"{name}=", f"{name}1={value}", f"{cookie}; {cookie}", value, long)
     for wrong in wrong_ones:
         assert asked(node, "GET", "/api/v1/status", cookie=wrong, **OURS).status == 401
     assert asked(node, "GET", "/api/v1/status", cookie=f"a=b; {cookie}; c", **OURS).status == 200
@@ -164,11 +166,10 @@ def test_a_new_key_ends_them_and_cuts_what_is_open(make_node: MakeNode) -> None:
     connection.request("GET", "/api/v1/events", headers={"cookie": mine, **OURS})
     stream = connection.getresponse()
     assert stream.readline()
-    node.run("key", "generate", "--yes", check=True)
-    with pytest.raises(http.client.HTTPException):
+    node.run("key", "generate", check=True)
+    with suppress(http.client.HTTPException, OSError):
         while stream.readline():
             pass
-        raise http.client.HTTPException
     assert asked(node, "GET", "/api/v1/status", cookie=mine, **OURS).status == 401
     node.stop()
     node.start()
