@@ -137,7 +137,8 @@ class Grid(pyte.Screen):
                 if begin < at:
                     super().select_graphic_rendition(*attrs[begin:at])
                 name = f"{PALETTE}{attrs[at + 2]}"
-                self.cursor.attrs = self.cursor.attrs._replace(**{"fg" if attrs[at] == 38 else "bg": name})
+                style = self.cursor.attrs
+                self.cursor.attrs = style._replace(fg=name) if attrs[at] == 38 else style._replace(bg=name)
                 begin = at + 3
             at += length
         if begin < len(attrs):
