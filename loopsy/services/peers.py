@@ -435,7 +435,9 @@ class Peers(Service):
     async def distrusted(self, record: Record) -> None:
         """Its keys are gone: it stays in the book as somebody we know of."""
         self._introduced.discard(record.node_id)
-        await self._file(evolve(record, name=None, pinned_at=None, trusted=False))
+        known = evolve(record, name=None, pinned_at=None, trusted=False)
+        await self._file(known)
+        self._schedule(known, rules.INTERVAL_S)  # a probe that is under way finds another record, and gives up
 
     def answered(self, record: Record) -> None:
         """The gateway reached it: no need to wait for the next probe to see it return."""
