@@ -63,13 +63,16 @@ class JobTable:
         self.total = 0
 
     def admit(self, info: JobInfo, owner: Principal, limit: int) -> None:
-        """A new job starts for ``owner``.
+        """A new job starts for ``owner``. What peers run doesn't keep this machine's user from running as much.
 
         :raises TooManyJobs: ``limit`` jobs run already.
         """
-        if len(self._jobs) >= limit:
+        running = len(self._jobs)
+        if isinstance(owner, Local):
+            running = sum(job.owner == owner.name for job in self._jobs.values())
+        if running >= limit:
             raise TooManyJobs(
-                f"{len(self._jobs)} jobs run here already (execution.maxConcurrent: {limit})",
+                f"{running} jobs run here already (execution.maxConcurrent: {limit})",
                 retry_after=1,
                 hint="wait for one to end, or cancel one: loopsy jobs",
             )

@@ -4,6 +4,7 @@ restart of the daemon too."""
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -171,8 +172,10 @@ class Detached(Service):
             watcher()
 
     def _forget_old(self) -> None:
+        """The oldest of whoever has most: a peer that starts many doesn't push out those of others."""
         while len(self._over) > self._settings.config.execution.keep_jobs:
-            job_id = next(iter(self._over))
+            ((most, _),) = Counter(owner for owner, _, _ in self._over.values()).most_common(1)
+            job_id = next(job_id for job_id, (owner, _, _) in self._over.items() if owner == most)
             del self._over[job_id]
             kept_output.remove(self._path(job_id))
             self._write(partial(table.delete, job_id=job_id))
@@ -228,10 +231,15 @@ class Detached(Service):
         return self._live.get(job_id)
 
     def read(self, job_id: str, at: int) -> bytes:
-        """Some of the kept output from offset ``at`` (of what was ever printed)."""
-        kept = self._live.get(job_id)
-        begin = kept.output.begin if kept is not None else self._over[job_id][2].dropped_bytes
-        return kept_output.read(self._path(job_id), max(0, at - begin), PIECE)
+        """Some of the kept output from offset ``at`` (of what was ever printed).
+
+        :raises JobNotFound: that is no longer kept.
+        """
+        kept, over = self._live.get(job_id), self._over.get(job_id)
+        begin = kept.output.begin if kept is not None else over[2].dropped_bytes if over is not None else at + 1
+        if at < begin:
+            raise JobNotFound("this part of the output is no longer kept")
+        return kept_output.read(self._path(job_id), at - begin, PIECE)
 
 
 def still_runs(pid: int | None, born: float | None) -> bool:

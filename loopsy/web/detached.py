@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
 from loopsy.core.principals import Scope, Scoped
-from loopsy.errors import InvalidRequest
+from loopsy.errors import InvalidRequest, JobNotFound
 from loopsy.services.daemon import Daemon
 from loopsy.web.request import EdgeRequest
 from loopsy.web.routes import ANSWERED, Answered, Call, Routes
@@ -118,7 +118,12 @@ class Replay:
     def go(self) -> None:
         """What there is, as far as the reader takes it."""
         while not (self._full or self._over):
-            piece = self._detached.read(self._job_id, self._at)
+            try:
+                piece = self._detached.read(self._job_id, self._at)
+            except JobNotFound:  # the reader was too slow: what it has must not look whole
+                self._leave()
+                self._request.cut()
+                return
             if not piece:
                 if self._kept is None or self._kept.record.status != RUNNING:
                     self._end()

@@ -103,3 +103,16 @@ def test_a_job_that_exits_by_itself_when_told_to_end_keeps_its_code() -> None:
     assert outcome(3, 1, "cancelled") == Outcome(exit_code=3, killed=True, reason="cancelled", duration=1)
     assert outcome(-signal.SIGKILL, 1, None).signal == "SIGKILL"
     assert outcome(-63, 1, None).signal == "SIG63"
+
+
+def test_peers_that_use_all_slots_leave_this_machines_user_its_own() -> None:
+    jobs = JobTable()
+    for name in ("a", "b"):
+        jobs.admit(info(name), MIA, 2)
+    for owner in (MIA, PeerPrincipal(name="leo")):
+        with pytest.raises(TooManyJobs):
+            jobs.admit(info("c"), owner, 2)
+    for name in ("c", "d"):
+        jobs.admit(info(name), LOCAL, 2)
+    with pytest.raises(TooManyJobs, match="2 jobs run here"):
+        jobs.admit(info("e"), LOCAL, 2)

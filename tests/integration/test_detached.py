@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import psutil
 
 from loopsy.testing.nodes import Node
+from loopsy.wire import frames
 from tests.integration.conftest import until
+from tests.integration.streams import Stream
 
 COUNT = "for i in 1 2 3; do echo out $i; echo err $i >&2; sleep 0.1; done; exit 3"
 
@@ -131,3 +135,40 @@ def test_bad_questions(node: Node) -> None:
     assert node.ask("GET", f"/execute/jobs/{job}/output?after=x").status == 400
     assert node.ask("GET", f"/execute/jobs/{job}/wait?timeout=1e9").status == 400
     assert b"which job?" in node.run("jobs", "logs").stderr
+
+
+def test_a_peer_that_starts_many_pushes_out_its_own_only(make_node: Callable[..., Node]) -> None:
+    """Records and outputs of the user's stay."""
+    key = "k" * 64
+    node = make_node(execution={"keepJobs": 3}, auth={"allowedKeys": {"kai": key}}).start()
+    job = started(node, ".", "echo", "mine")
+    assert node.run("jobs", "wait", job).returncode == 0
+    for _ in range(6):
+        stream = Stream(node, "/execute/stream", {"command": "true", "detach": True}, key=key)
+        assert stream.ending() is not None
+    found = node.ask("GET", "/execute/jobs?all=1").body["detached"]
+    assert len(found) == 3
+    assert job in [one["jobId"] for one in found]
+    assert node.run("jobs", "logs", job).stdout == b"mine\n"
+
+
+def test_a_reader_that_is_too_slow_is_cut_and_never_told_wrongly(make_node: Callable[..., Node]) -> None:
+    """What it was about to read is no longer kept: it must not get something else for it."""
+    node = make_node(execution={"keepOutput": 65536}).start()
+    job = started(node, ".", "--", "sh", "-c", "seq 100000 2000000; sleep 1000")
+    answer = node.ask("GET", f"/execute/jobs/{job}").body
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", node.port))
+    head = f"GET /api/v1/execute/jobs/{job}/output?follow=1 HTTP/1.0\r\nAuthorization: Bearer {node.key}\r\n\r\n"
+    slow.sendall(head.encode())
+    until(lambda: node.ask("GET", f"/execute/jobs/{job}").body["outputBytes"] > 13_000_000, "all is printed")
+    assert answer["status"] == "running"
+    got = bytearray()
+    with contextlib.suppress(ConnectionResetError):
+        while piece := slow.recv(65536):
+            got += piece
+    body = bytes(got).partition(b"\r\n\r\n")[2]
+    numbers = b"".join(bytes(data) for _, data in frames.Decoder().feed(body)).split(b"\n")[1:-1]
+    assert [int(number) for number in numbers] == list(range(int(numbers[0]), int(numbers[0]) + len(numbers)))
+    assert node.ask("DELETE", f"/execute/{job}").status == 200
