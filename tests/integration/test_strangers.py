@@ -82,3 +82,20 @@ def unlocked_by_nothing(node: Node, method: str, rule: str, body: bytes | None) 
         assert response.status in wanted
         assert response.getheader("set-cookie") is None
         connection.close()
+
+
+HANDSHAKE = {
+    "connection": "upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "bm5ubm5ubm5ubm5ubm5ubg==",
+    "sec-websocket-protocol": "loopsy.terminal.1, loopsy.exec.1",
+}
+
+
+@pytest.mark.parametrize("route", [r for r in ROUTES if "GET" in r.methods], ids=lambda route: route.endpoint)
+def test_so_is_one_who_would_speak_websocket(node: Node, route: Route) -> None:
+    path = re.sub(r"<[^>]*>", "x", route.rule).removeprefix(urls.BASE)
+    if route.rule in OPEN:
+        return
+    assert [node.ask("GET", path, key=key, headers=HANDSHAKE).status for key in (None, "f" * 64)] == [401, 403]
