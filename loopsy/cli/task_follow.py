@@ -6,6 +6,7 @@ import json
 import os
 import select
 import shutil
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Pump:
 
     def __init__(self, source: Iterator[Event]) -> None:
         self._items: Queue[Event | LoopsyError | None] = Queue(AHEAD)
-        self._read, self._write = os.pipe()
+        self._read, self._write = socket.socketpair()  # not a pipe: on Windows only sockets can be selected
         threading.Thread(target=self._run, args=(source,), daemon=True).start()
 
     def _run(self, source: Iterator[Event]) -> None:
@@ -51,18 +52,18 @@ class Pump:
 
     def _put(self, item: Event | LoopsyError | None) -> None:
         self._items.put(item)
-        os.write(self._write, b".")
+        self._write.send(b".")
 
     def fileno(self) -> int:
         """For select."""
-        return self._read
+        return self._read.fileno()
 
     def get(self) -> Event | None:
         """The next; None: that was all.
 
         :raises LoopsyError: what the source failed of.
         """
-        os.read(self._read, 1)
+        self._read.recv(1)
         item = self._items.get()
         if isinstance(item, LoopsyError):
             raise item
@@ -82,6 +83,7 @@ class Follower:
         """Those that we have answered; their events follow."""
         self._question: Question | None = None
         self._may_answer = True
+        self._seen = 0
         self._told_away = False
 
     @property
@@ -143,6 +145,7 @@ class Follower:
     def _take(self, event: Event) -> None:
         data, kind = event["data"], event["type"]
         self._told_away = False
+        self._seen = int(event["seq"])
         if kind == "permission_request":
             self._waiting[data["requestId"]] = data
         elif kind == "permission_answer":
@@ -166,7 +169,8 @@ class Follower:
     # -- questions --------------------------------------------------------------------------------------------------
     def _next_question(self) -> dict[str, Any] | None:
         """The oldest approval that somebody should be asked about, or told of, now."""
-        if self._question is not None:
+        is_history = self._seen < int(self._task["lastSeq"])
+        if self._question is not None or is_history:
             return None
         return next((one for name, one in self._waiting.items() if name not in self._answered), None)
 

@@ -42,6 +42,10 @@ MESSAGE = {
     "origin": "person", "depth": 0, "trust": "from peer kai, not from your user",
 }  # fmt: skip
 PAGE = {"messages": [MESSAGE], "unread": 1}
+TASK = {
+    "taskId": "3f9a01bc-0000-4000-8000-000000000001", "prompt": "p", "title": "p", "agent": "claude", "cwd": "/",
+    "status": "running", "permissionMode": "default", "from": "local", "startedAt": 1, "lastSeq": 1,
+}  # fmt: skip
 HOOKED = b'{"hook_event_name": "Stop", "stop_hook_active": false}'
 
 
@@ -73,6 +77,9 @@ def modules_of(directory: Path, *words: str) -> list[str]:
         (("message", "inbox"), [answer(200, PAGE)]),
         (("message", "read", "1-leo-abc"), [answer(200, MESSAGE)]),
         (("message", "hook", "claude"), [answer(200, PAGE)]),
+        (("task", "run", "look"), [answer(201, TASK)]),
+        (("task", "list"), [answer(200, {"tasks": [TASK]})]),
+        (("task", "show", TASK["taskId"]), [answer(200, TASK)]),
     ],
 )
 def test_quick_commands_import_little(tmp_path: Path, words: tuple[str, ...], said: list[bytes]) -> None:

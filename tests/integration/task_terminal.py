@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import select
+import shlex
 import sys
 from types import TracebackType
 
@@ -18,10 +20,12 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 class Person:
     """Somebody at a terminal with one command."""
 
-    def __init__(self, node: Node, *words: str, **variables: str) -> None:
+    def __init__(self, node: Node, *words: str, pipeline: str = "{}", **variables: str) -> None:
+        """``pipeline``: what a shell runs, with the command in the place of ``{}``."""
         environment = {**node.environment, "TERM": "xterm", **variables}
+        line = pipeline.format(shlex.join([*COMMAND, *words]))
         self.process = PtyProcessUnicode.spawn(
-            [*COMMAND, *words], env=environment, cwd=node.environment["HOME"], dimensions=(40, 200)
+            ["/bin/sh", "-c", line], env=environment, cwd=node.environment["HOME"], dimensions=(40, 200)
         )
         self.screen = ""
         """All that was shown, with what was typed."""
@@ -39,15 +43,21 @@ class Person:
         def shown() -> bool:
             if text in self.plain[self._read :]:
                 return True
+            assert self._more(), f"it ended without {text!r}; it showed:\n{self.screen}"
+            return text in self.plain[self._read :]
+
+        until(shown, f"{text!r} in what it shows")
+        start, self._read = self._read, self.plain.index(text, self._read) + len(text)
+        return self.plain[start : self._read]
+
+    def _more(self) -> bool:
+        """Read what there is; False: there will be no more."""
+        if select.select([self.process.fd], [], [], 0)[0]:
             try:
                 self.screen += self.process.read(4096)
             except EOFError:
-                raise AssertionError(f"it ended without {text!r}; it showed:\n{self.screen}") from None
-            return text in self.plain[self._read :]
-
-        until(shown, repr(text))
-        start, self._read = self._read, self.plain.index(text, self._read) + len(text)
-        return self.plain[start : self._read]
+                return False
+        return True
 
     @property
     def plain(self) -> str:
@@ -64,11 +74,7 @@ class Person:
 
     def leaves(self) -> int:
         """Read on to the end of the command; its exit status."""
-        while True:
-            try:
-                self.screen += self.process.read(4096)
-            except EOFError:
-                break
+        until(lambda: not self._more(), "the end of the command")
         self.process.wait()
         status = self.process.exitstatus
         return 128 + (self.process.signalstatus or 0) if status is None else int(status)

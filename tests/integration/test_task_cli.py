@@ -94,6 +94,10 @@ def test_yes_this_task_always_and_no(alfa: Node, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["always", "once", "task"]
     results = [e["data"]["output"] for e in Client(alfa).events(newest(alfa)) if e["type"] == "tool_result"]
     assert results[-1] == "not on a Friday"
+    with Person(alfa, "task", "follow", newest(alfa)) as person:
+        assert person.leaves() == 0
+        assert "| touch" in person.plain
+        assert "allow?" not in person.plain, "what is answered already isn't asked again"
 
 
 def test_answered_elsewhere_the_question_goes_with_who_answered(alfa: Node) -> None:
@@ -123,6 +127,22 @@ def test_what_was_typed_before_the_question_is_no_answer(alfa: Node) -> None:
         person.sees("completed")
 
 
+def test_between_pipes_the_terminal_is_asked_all_the_same(alfa: Node, tmp_path: Path) -> None:
+    (tmp_path / "prompt").write_text(steps("ask echo piped", "ask echo more", "done"))
+    pipeline = f"cat {tmp_path}/prompt | {{}} > {tmp_path}/out"
+    with Person(alfa, "task", "run", "--follow", "-", pipeline=pipeline) as person:
+        person.sees("| echo piped")
+        person.sees("[n]o: ")
+        person.types("a")
+        person.sees("rule: [allow Bash(echo piped)]")
+        person.types("allow Bash(echo *)")
+        assert person.leaves() == 0
+    rule = {"rule": "allow Bash(echo *)"}
+    assert Client(alfa).ask("DELETE", "/rules", rule).status == 200
+    assert "completed" in (tmp_path / "out").read_text()
+    assert "allow?" not in (tmp_path / "out").read_text()
+
+
 def test_approve_shows_what_it_allows(alfa: Node) -> None:
     client = Client(alfa)
     task_id = client.start("ask echo here", "done")
@@ -138,7 +158,9 @@ def test_approve_shows_what_it_allows(alfa: Node) -> None:
 
 # -- leaving and coming back ------------------------------------------------------------------------------------------
 def test_ctrl_c_leaves_the_task_alone(alfa: Node) -> None:
-    with Person(alfa, "task", "run", "--follow", steps("say ready.", "ask echo go", "say later", "sleep 300")) as person:
+    with Person(
+        alfa, "task", "run", "--follow", steps("say ready.", "ask echo go", "say later", "sleep 300")
+    ) as person:
         person.sees("[n]o: ")
         person.interrupts()
         person.sees("loopsy task cancel")
