@@ -15,6 +15,7 @@ from attrs import frozen
 
 from bench import (
     rows_commands,
+    rows_dashboard,
     rows_fleet,
     rows_idle,
     rows_mcp,
@@ -65,6 +66,7 @@ ROWS = (
     Row("pairing", rows_tls.pairing),
     Row("terminal", rows_terminals.terminal),
     Row("mcp", rows_mcp.bridge),
+    Row("dashboard", rows_dashboard.dashboard),
     Row("many", rows_fleet.many),
     Row("fleet", rows_fleet.idle_fleet),
 )

@@ -152,8 +152,10 @@ class Rig:
         known: Sequence[tuple[str, str]] = (),
         tls: bool = False,
         discovery: bool = False,
+        entries: int = 2000,
     ) -> Daemon:
-        """A daemon that knows ``peers`` and lets in the holders of the ``known`` keys (name, key)."""
+        """A daemon that knows ``peers`` and lets in the holders of the ``known`` keys (name, key); its context holds so
+        many ``entries``."""
         key, port, data_dir = secrets.token_hex(32), free_port(), self.root / name
         data_dir.mkdir(mode=0o700)
         sections = {
@@ -165,7 +167,7 @@ class Rig:
             },
             "tls": {"enabled": tls, "pinnedCerts": {peer.name: peer.fingerprint for peer in peers if tls}},
             "execution": {"maxConcurrent": 64},
-            "context": {"maxEntries": 2000},
+            "context": {"maxEntries": entries},
             "messages": {"maxUnread": 50_000},
             "transfer": {"allowedPaths": [str(self.root)], "maxFileSize": 1 << 40},
             "rateLimits": {"execute": UNLIMITED, "transfer": UNLIMITED, "context": UNLIMITED},
