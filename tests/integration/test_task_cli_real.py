@@ -3,7 +3,9 @@ terminal showed is kept among the tests' artefacts."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from loopsy.testing.nodes import Node, keyed_pair
 from loopsy.wire.trust import DEFAULT_SCOPES
 from tests.integration.conftest import MakeAgent, until
 from tests.integration.task_terminal import Person
-from tests.integration.tasking import Client
+from tests.integration.tasking import Client, texts
 from tests.integration.test_tasks_real import AgentNode
 
 pytestmark = pytest.mark.integration
@@ -112,3 +114,30 @@ def test_cancelled_there_its_tools_end_though_they_were_detached(name: str, make
     assert list(of(task["taskId"])) == []
     for pid in pids:
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def test_gemini_stays_with_its_servers_and_is_ended_with_them(make_there: MakeThere) -> None:
+    there = make_there("gemini", scenario(say("All done.")))
+    settings = there.agent.home / ".gemini" / "settings.json"
+    server = {"command": sys.executable, "args": ["-m", "loopsy.cli.main", "mcp", "serve"]}
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "mcpServers": {"loopsy": server}}))
+    trust = there.agent.home / ".gemini" / "trustedFolders.json"
+    trust.write_text(json.dumps({str(there.agent.work): "TRUST_FOLDER"}))
+    bravo, seen = Client(there.bravo), []
+    task_id = bravo.start("look", agent="gemini", cwd=str(there.agent.work))
+    while bravo.show(task_id)["status"] == "running":
+        seen += [one for one in of(task_id) if "mcp" in words_of(one)]
+    task = bravo.over(task_id)
+    assert seen, "it has started its server"
+    assert (task["status"], task["result"]["text"]) == ("completed", "All done.")
+    assert list(of(task_id)) == []
+    result, end = (next(e for e in bravo.events(task_id) if e["type"] == kind) for kind in ("result", "exit"))
+    assert end["timestamp"] - result["timestamp"] < 8000, "ten seconds were too long"
+    assert not [text for text in texts(bravo.events(task_id), "system") if "go on" in str(text)]
