@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -37,7 +38,12 @@ class Dashboard(Service):
         held = {digest: float(at) for digest, at in facts_below(storage.reader, FACT).items()}
         self._sessions = Sessions(held, time.time())
         self._noted = dict(held)
+        self._listeners: list[Callable[[], object]] = []
         settings.when_changed(self._key_changed)
+
+    def when_left(self, listener: Callable[[], object]) -> None:
+        """Call ``listener`` when a browser's session has ended: what it still has open is to be looked at."""
+        self._listeners.append(listener)
 
     @property
     def cookie_name(self) -> str:
@@ -81,10 +87,15 @@ class Dashboard(Service):
             self._noted.pop(held, None)
             await self._storage.write(partial(_drop, gone=(held,)))
 
+    def left(self) -> None:
+        """Who left has its answer."""
+        for listener in self._listeners:
+            listener()
+
     def _key_changed(self) -> None:
         key = self._settings.config.auth.api_key
         if key != self._own_key:
-            self._own_key = key
+            self._own_key, self._launches = key, Launches()
             self._noted.clear()
             self._write(partial(_drop, gone=self._sessions.end_all()))
 

@@ -72,6 +72,7 @@ class DashboardArea:
         """This browser's session ends."""
         request, name = call.request, self.daemon.dashboard.cookie_name
         await self.daemon.dashboard.leave(cookie_of(request.header(b"cookie") or "", name) or "")
+        request.notifyFinish().addBoth(lambda _: self.daemon.dashboard.left())
         set_cookie(request, name, "", 0)
         return SessionChanged(success=True)
 

@@ -88,6 +88,7 @@ class Listener(Service):
         self._tasks = daemon.tasks
         self._factory = OnePort(self._site, None if daemon.tls is None else daemon.tls.context)
         daemon.settings.when_changed(self._site.recheck)
+        daemon.dashboard.when_left(self._site.recheck)
         self._ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:

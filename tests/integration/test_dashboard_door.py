@@ -1,0 +1,71 @@
+"""The door of the dashboard: who leaves is out, with all that the browser still had open."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Callable
+
+from loopsy.store import configfile
+from loopsy.testing.nodes import Node
+
+
+def enter(node: Node, token: str) -> tuple[int, str]:
+    """Status, and the cookie."""
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
+    headers = {"content-type": "application/json", "origin": f"http://127.0.0.1:{node.port}"}
+    connection.request("POST", "/api/v1/dashboard/session", json.dumps({"token": token}), headers)
+    answer = connection.getresponse()
+    connection.close()
+    return answer.status, (answer.getheader("set-cookie") or "").partition(";")[0]
+
+
+def launched(node: Node) -> str:
+    return str(node.ask("POST", "/dashboard/launch").body["url"]).partition("#")[2]
+
+
+def streaming(node: Node, cookie: str) -> socket.socket:
+    """An open stream of a page's."""
+    stream = socket.create_connection(("127.0.0.1", node.port), timeout=30)
+    host = f"127.0.0.1:{node.port}"
+    head = f"GET /api/v1/events HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n\r\n"
+    stream.sendall(head.encode())
+    while b"hello" not in stream.recv(65536):
+        pass
+    return stream
+
+
+def ends(stream: socket.socket) -> bool:
+    try:
+        while stream.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def test_who_leaves_is_out_with_all_streams(make_node: Callable[..., Node]) -> None:
+    node = make_node().start()
+    (_, first), (_, second) = enter(node, launched(node)), enter(node, launched(node))
+    leaving, staying = streaming(node, first), streaming(node, second)
+    page = {"cookie": first, "origin": f"http://127.0.0.1:{node.port}"}
+    assert node.ask("DELETE", "/dashboard/session", key=None, headers=page).status == 200
+    assert ends(leaving)
+    assert node.ask("POST", "/terminals", {"command": "true"}).status == 201
+    while b"terminal.opened" not in (told := staying.recv(65536)):
+        assert told
+
+
+def test_a_new_own_key_ends_launches_too(make_node: Callable[..., Node]) -> None:
+    """Whoever had the old one could have made some."""
+    node = make_node().start()
+    token, (status, cookie) = launched(node), enter(node, launched(node))
+    assert status == 200
+    stream = streaming(node, cookie)
+    configfile.change_all(node.layout.config, [(("auth", "apiKey"), "n" * 64)])
+    with contextlib.suppress(ConnectionResetError, http.client.RemoteDisconnected):
+        node.ask("POST", "/reload")  # (who asks has the old key)
+    assert ends(stream)
+    assert enter(node, token) == (403, "")
