@@ -20,16 +20,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 
-from loopsy.core import hosts, principals
-from loopsy.core.dashboard import check_page
-from loopsy.core.hosts import is_loopback
-from loopsy.core.principals import NEARBY, STRANGER, Local, Principal
-from loopsy.errors import BodyTooLarge, Forbidden, InternalError, InvalidRequest, LoopsyError, RequestTooSlow
+from loopsy.core import principals
+from loopsy.core.principals import STRANGER, Principal
+from loopsy.errors import BodyTooLarge, InternalError, InvalidRequest, LoopsyError, RequestTooSlow
 from loopsy.services.clock import now_ms
+from loopsy.web import callers
 from loopsy.web.bodies import BodyStream, BufferedBody
 from loopsy.web.edge import Admission, Edge
 from loopsy.web.routes import ANSWERED, Call, Raw
-from loopsy.wire import codec, urls
+from loopsy.wire import codec
 
 DRAIN_BYTES, DRAIN_S = 64 * 1024 * 1024, 5.0
 """Of a refused body so much is read and thrown away: closing at once would take the answer from the sender's hands."""
@@ -115,8 +114,8 @@ class EdgeRequest(server.Request):
 
     def _admit(self, length: int | None) -> None:
         self.edge.check_host(self.getHeader(b"host"))
-        self._check_site()
-        self.principal = self._who()
+        callers.check_site(self)
+        self.principal = callers.identify(self)
         admission = self.edge.admit(self.method, self.path, self.principal, lambda: self.getHeader(b"content-type"))
         self._admission = admission
         route = admission.match.bound.route
@@ -130,35 +129,6 @@ class EdgeRequest(server.Request):
             self._sink = BufferedBody(limit)
             if length != 0:
                 self._deadline = self.channel.callLater(BODY_S, self._too_slow)
-
-    def _who(self) -> Principal:
-        """By the key; without one, from this machine, by a cookie, which counts only from our own page."""
-        authorization, cookie = self.getHeader(b"authorization"), self.header(b"cookie")
-        principal = self.edge.identify(authorization)
-        if principal is not STRANGER or not is_loopback(getattr(self.channel.getPeer(), "host", "")):
-            return principal
-        principal = NEARBY if cookie is None or self._opens_page else self.edge.by_cookie(cookie)
-        if isinstance(principal, Local):
-            method = self.method if self.getHeader(b"upgrade") is None else b"UPGRADE"
-            site, origin, referer = self.getHeader(b"sec-fetch-site"), self.header(b"origin"), self.header(b"referer")
-            check_page(method, site, origin, referer, f"http://{self.header(b'host')}")
-        return principal
-
-    def _check_site(self) -> None:
-        """Browsers say which site's page asks; programs don't."""
-        origin = self.header(b"origin")
-        if origin is not None:
-            hosts.check_origin(origin, self.header(b"host"))
-        elif self.getHeader(b"sec-fetch-site") in (b"cross-site", b"same-site") and not self._opens_page:
-            raise Forbidden("a page of another site can't ask this daemon")
-
-    @property
-    def _opens_page(self) -> bool:
-        """A link leads a person to the dashboard, maybe from a file or another program's page: it is served as to
-        anybody here, the cookie unseen, and its files hold nothing. (In a frame it would be another destination.)"""
-        how = self.getHeader(b"sec-fetch-mode"), self.getHeader(b"sec-fetch-dest")
-        is_page = self.method == b"GET" and self.path.startswith(urls.DASHBOARD.encode())
-        return is_page and how == (b"navigate", b"document")
 
     def _too_slow(self) -> None:
         """The body did not come in time."""
@@ -380,7 +350,7 @@ class EdgeRequest(server.Request):
         """Keys or scopes changed: a request of somebody who would no longer be let in is cut."""
         if self._admission is not None:
             try:
-                principals.check(self._who(), self._admission.match.bound.route.access)
+                principals.check(callers.identify(self), self._admission.match.bound.route.access)
             except LoopsyError:
                 self.cut()
 
