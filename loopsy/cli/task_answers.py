@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loopsy.cli import arguments, render
-from loopsy.cli.task_asking import INSIDE, Question, edited, terminal
+from loopsy.cli.task_asking import Question, edited, inside_of, terminal
 from loopsy.cli.task_book import SHORT, Task, address_of, ask_everywhere, find, on, tell_silent
 from loopsy.cli.task_follow import may_not
 from loopsy.cli.task_screen import Screen
@@ -20,13 +19,16 @@ from loopsy.wire import urls
 Approval = dict[str, Any]
 
 
-def refuse_tasks() -> None:
-    """A task doesn't approve itself, nor another, nor change what is approved.
+def refuse_agents() -> None:
+    """A task doesn't approve itself, an agent no task, and neither changes what is approved.
 
     :raises Forbidden: we run inside one.
     """
-    if os.environ.get(INSIDE):
-        raise Forbidden(f"this runs inside of a task ({INSIDE} is set): a task answers nothing, its user does")
+    if where := inside_of():
+        raise Forbidden(
+            f"this runs inside of {where}, which answers nothing",
+            hint="answer in a terminal of your own, or in the dashboard",
+        )
 
 
 # -- what waits -------------------------------------------------------------------------------------------------------
@@ -63,7 +65,7 @@ def approve(args: argparse.Namespace) -> int:
 
     :raises UsageError: none is named, and there is nobody to show it to.
     """
-    refuse_tasks()
+    refuse_agents()
     if args.task and args.always:
         raise UsageError("--task and --always: choose one")
     if args.rule is not None and not (args.task or args.always):
@@ -104,7 +106,7 @@ def _asked(args: argparse.Namespace, daemon: LocalDaemon, task: Task, peer: str 
 
 def deny(args: argparse.Namespace) -> int:
     """Deny it."""
-    refuse_tasks()
+    refuse_agents()
     daemon, peer = arguments.daemon_of(args), arguments.peer_of(args.on)
     task = find(daemon, args.id, peer)
     approval = wanted(_waiting(daemon, task, peer), args.request)
@@ -151,7 +153,7 @@ def _answer(
 # -- rules ------------------------------------------------------------------------------------------------------------
 def rules(args: argparse.Namespace) -> int:
     """List them, or one more or less."""
-    refuse_tasks()
+    refuse_agents()
     if (args.change is None) != (args.rule is None):
         raise UsageError("which rule?", hint="loopsy task rules add|remove 'allow|deny [agent:]Tool(pattern)'")
     method = {None: "GET", "add": "POST", "remove": "DELETE"}[args.change]

@@ -8,13 +8,22 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from loopsy.cli import render
+from loopsy.cli.mailbox import AGENTS
 
 Approval = Mapping[str, Any]
 Answer = dict[str, Any]
 """The JSON of ``POST …/approve``."""
-INSIDE = "LOOPSY_TASK"
-"""Set in whatever a task runs: a task answers nothing, not even by its user's own terminal."""
+TASK = "LOOPSY_TASK"
+"""Set in whatever a task runs."""
 ERASE = "\r\x1b[K"
+
+
+def inside_of() -> str | None:
+    """What we run inside of, if it is no person's shell. Agents answer nothing, not even by their user's terminal: an
+    agent that can be talked into a task could else be talked into allowing what it does."""
+    if os.environ.get(TASK):
+        return "a task"
+    return "an agent" if any(os.environ.get(name) for name in AGENTS) else None
 
 
 class Terminal:
@@ -68,9 +77,9 @@ class Terminal:
 
 
 def terminal() -> Terminal | None:
-    """The person's, if there is one in front of us. Not for a task, and not in the background, where to read would
+    """The person's, if there is one in front of us. Not for an agent, and not in the background, where to read would
     stop us."""
-    if os.environ.get(INSIDE):
+    if inside_of() is not None:
         return None
     try:
         import termios  # noqa: F401 - where there is none, a terminal can't be waited for beside a stream

@@ -14,7 +14,7 @@ from queue import Queue
 from typing import Any
 
 from loopsy.cli import render
-from loopsy.cli.task_asking import ERASE, INSIDE, Question, Terminal, terminal
+from loopsy.cli.task_asking import ERASE, Question, Terminal, inside_of, terminal
 from loopsy.cli.task_book import SHORT, Task, address_of, on
 from loopsy.cli.task_screen import Screen
 from loopsy.client.events import Event, is_passing
@@ -187,8 +187,8 @@ class Follower:
 
     def _tell_how(self, approval: dict[str, Any]) -> None:
         """Nobody can be asked here."""
-        if os.environ.get(INSIDE):
-            words = "a person must answer this; a task can't"
+        if where := inside_of():
+            words = f"a person must answer this; {where} can't"
         elif not self._may_answer:
             words = may_not(self._peer, self._name)
         else:

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopsy.cli import task
+from loopsy.cli.mailbox import AGENTS
 from loopsy.cli.main import main
 from loopsy.cli.task_answers import wanted
+from loopsy.cli.task_asking import TASK as TASK_VARIABLE
 from loopsy.cli.task_asking import Question
 from loopsy.cli.task_screen import Screen, main_argument, one_line
 from loopsy.client import tasks as client
@@ -237,9 +239,18 @@ def test_which_request_is_meant() -> None:
             wanted(waiting, word)
 
 
+@pytest.fixture(autouse=True)
+def _a_person_s_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (TASK_VARIABLE, *AGENTS):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("variable", [TASK_VARIABLE, *AGENTS])
 @pytest.mark.parametrize("words", [("approve", "3f9a"), ("deny", "3f9a"), ("rules",), ("rules", "add", "allow Bash")])
-def test_a_task_answers_nothing(tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOOPSY_TASK", IDS[0])
+def test_a_task_or_an_agent_answers_nothing(
+    tmp_path: Path, words: tuple[str, ...], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
     status, requests = asked(tmp_path, [], *words)
     assert (status, requests) == (1, [])
 

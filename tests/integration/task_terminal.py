@@ -6,10 +6,12 @@ import re
 import select
 import shlex
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 
 from ptyprocess import PtyProcessUnicode
 
+from loopsy.cli.mailbox import AGENTS
 from loopsy.testing.nodes import Node
 from tests.integration.conftest import until
 
@@ -17,12 +19,17 @@ COMMAND = (sys.executable, "-m", "loopsy.cli.main")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
+def persons(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what says that an agent runs us, should one run the tests."""
+    return {name: value for name, value in environment.items() if name not in AGENTS}
+
+
 class Person:
     """Somebody at a terminal with one command."""
 
     def __init__(self, node: Node, *words: str, pipeline: str = "{}", **variables: str) -> None:
         """``pipeline``: what a shell runs, with the command in the place of ``{}``."""
-        environment = {**node.environment, "TERM": "xterm", **variables}
+        environment = {**persons(node.environment), "TERM": "xterm", **variables}
         line = pipeline.format(shlex.join([*COMMAND, *words]))
         self.process = PtyProcessUnicode.spawn(
             ["/bin/sh", "-c", line], env=environment, cwd=node.environment["HOME"], dimensions=(40, 200)
