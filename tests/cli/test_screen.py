@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loopsy.cli import screen
 from loopsy.cli.screen import Escape, Modes, status_of
+from loopsy.errors import CommandFailedToStart, UsageError
 from tests.strategies import cut
 
 KEYS = st.lists(st.sampled_from([b"a", b"~", b"\r", b"\n", b"?", "é".encode()]), max_size=30).map(b"".join)
@@ -59,3 +62,17 @@ def test_a_size_is_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screen.os, "get_terminal_size", lambda _: (5000, 5000))
     columns, lines = screen.size()
     assert columns * lines <= screen.CELLS_MAX
+
+
+def test_a_system_without_terminals_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from loopsy import cli, services
+    from loopsy.cli import shell
+    from loopsy.services import terminals
+
+    for package, name in ((cli, "screen"), (services, "ptys")):
+        monkeypatch.delattr(package, name, raising=False)
+        monkeypatch.setitem(sys.modules, f"{package.__name__}.{name}", None)
+    with pytest.raises(UsageError, match="POSIX"):
+        shell.own_screen()
+    with pytest.raises(CommandFailedToStart, match="POSIX"):
+        terminals._ptys()
