@@ -15,9 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from loopsy.store import certificate
 from loopsy.testing.nodes import Node, keyed_pair
 from tests.integration.conftest import until
 from tests.integration.terminal_actors import Person, Seat, is_alive, lines_of_audit, opened, refusal, rss_mb
+from tests.integration.test_tls import pinned_pair, serve_tls
 
 Pair = tuple[Node, Node]
 
@@ -491,3 +493,25 @@ def test_tmux_shows_both_the_same(pair: Pair) -> None:
     finally:
         subprocess.run([*server, "kill-server"], capture_output=True, check=False)
         a.ask("DELETE", f"/peers/bravo/terminals/{terminal['terminalId']}")
+
+
+def test_over_tls_and_not_with_another_certificate(make_node: Callable[..., Node], tmp_path: Path) -> None:
+    a, b = make_node("alfa"), make_node("bravo")
+    pinned_pair(a, b)
+    a.start()
+    b.start()
+    name = a.ask("GET", "/peers").body["peers"][0]["name"]
+    terminal = opened(a, "cat", peer=name)["terminalId"]
+    with Seat(a, terminal, name) as seat:
+        seat.types(b"sealed\r").sees(b"sealed\r\nsealed")
+    data = os.urandom(3_000_000)
+    answer = a.run("exec", "-i", name, "--", "cat", stdin=data)
+    assert (answer.returncode, answer.stdout == data) == (0, True)
+    b.stop()
+    impostor = Node(tmp_path / "impostor", "impostor")
+    impostor.write_config(tls={"enabled": True})
+    certificate.ensure(impostor.layout, "impostor")
+    heard = serve_tls(b.port, impostor)
+    error = refusal(lambda: Seat(a, terminal, name))
+    assert error.code == 2006
+    assert not b"".join(heard)
