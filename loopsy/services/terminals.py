@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
@@ -84,7 +84,8 @@ class Terminals(Service):
         check_size(asked.cols, asked.rows)
         limits = self._settings.config.terminals
         argv, executable = program(asked, self._settings)
-        if sum(not live.is_over for live in self._live.values()) >= limits.max:
+        counted = self._live.values() if not isinstance(caller, Local) else self._of(caller)  # peers leave the user his
+        if sum(not live.is_over for live in counted) >= limits.max:
             hint = "end one: loopsy shell --list, loopsy shell --kill ID"
             raise TooManyJobs(f"{limits.max} terminals are open here already (terminals.max)", hint=hint, retry_after=1)
         cwd = os.path.expanduser(asked.cwd or "~")
@@ -115,6 +116,9 @@ class Terminals(Service):
         self._live[info.terminal_id] = live
         self._tell("terminal.opened", live)
         return live.info
+
+    def _of(self, caller: Principal) -> Iterable[LiveTerminal]:
+        return (live for live in self._live.values() if live.info.from_ == caller.name)
 
     def _record(self, live: LiveTerminal) -> None:
         from loopsy.services.recordings import Recording

@@ -87,3 +87,11 @@ def test_a_key_that_was_struck_while_the_daemon_was_down_leaves_no_heritage(kai:
     assert node.ask("POST", "/reload").status == 200
     refused(node.ask("GET", f"/execute/jobs/{job}", key=key), 404, 3006)
     assert node.ask("GET", f"/execute/jobs/{job}").body["status"] == "ended"
+
+
+def test_a_peer_that_opens_all_terminals_leaves_this_machines_user_its_own(make_node: Callable[..., Node]) -> None:
+    key = secrets.token_hex(32)
+    node = make_node(auth={"allowedKeys": {"kai": key}}, terminals={"max": 2}).start()
+    for asked_by, statuses in ((key, (201, 201, 429)), (node.key, (201, 201, 429))):
+        for status in statuses:
+            assert node.ask("POST", "/terminals", {"command": "cat"}, key=asked_by).status == status
