@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import select
 import sys
 import time
 from typing import Any
 
-from loopsy.cli import arguments
+from loopsy.cli import arguments, stdin
 from loopsy.cli.render import clean
 from loopsy.client.local import DEFAULT_PORT, LocalDaemon
 from loopsy.errors import LoopsyError, PairingEnded, UsageError, WrongCode, from_wire
@@ -216,7 +215,7 @@ def _answer(args: argparse.Namespace, daemon: LocalDaemon, number: str) -> str |
 
 def _typed() -> bool:
     """Whether a line can be read, after a moment."""
-    return bool(select.select([sys.stdin], [], [], LOOK_S)[0])
+    return stdin.has_line(LOOK_S)
 
 
 def _end(args: argparse.Namespace, status: Status) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from loopsy.store import configfile, pidfile
 from loopsy.store.layout import Layout
 from tests.integration.conftest import until
-from tests.integration.machine import Machine
+from tests.integration.machine import COMMAND, Machine
 
 
 class Host(Machine):
@@ -182,3 +183,13 @@ def test_without_a_main_config_there_is_nothing_to_start_from(tmp_path: Path) ->
     assert "loopsy init" in bare.fails("session", "start", "a")
     assert bare.ok("session", "list").startswith("no sessions")
     assert bare.ok("session", "stop-all") == "no session is running\n"
+
+
+def test_the_shell_completes_their_names(host: Host) -> None:
+    host.session("start", "builds")
+    for line in ("loopsy session stop b", "loopsy --session b"):
+        asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+        out = host.root / "completions"
+        asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(out)
+        subprocess.run(COMMAND, env={**host.environment, **asked}, check=False, timeout=60)
+        assert out.read_text().split("\013") == ["builds "], line
