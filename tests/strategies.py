@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from loopsy.core.peers import Record
 from loopsy.wire import context, execution, peers, status
+from loopsy.wire.peers import LABEL_SHAPE
 
 MODULES: tuple[ModuleType, ...] = (context, execution, peers, status)
 WIRE_TYPES: list[type] = sorted(
@@ -28,6 +29,7 @@ NARROW: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("ExecuteRequest", "timeout"): st.none() | st.floats(1, 1000) | st.integers(1, 2_592_000_000),
     ("ExecuteRequest", "encoding"): st.sampled_from([None, "utf-8", "base64"]),
     ("ExecuteRequest", "env"): st.none() | st.dictionaries(TEXT.filter(lambda t: "=" not in t), TEXT, max_size=3),
+    ("SetLabels", "labels"): st.lists(st.from_regex(LABEL_SHAPE, fullmatch=True), max_size=3).map(tuple),
     ("PutEntry", "ttl"): st.none() | st.floats(0.001, 1e8) | st.integers(1, 315_360_000),
     **{(kind, "port"): st.integers(1, 65535) for kind in ("NodeIdentity", "AddPeer")},
     **{(kind, "status"): st.sampled_from(["online", "offline", "unknown"]) for kind in ("Peer", "Record")},

@@ -116,9 +116,7 @@ def _pem(certificate: Certificate) -> bytes:
 
 
 def _write(layout: Layout, key: ec.EllipticCurvePrivateKey, hostname: str) -> Certificate:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     made = Certificate(key, _sign(key, hostname))
     layout.tls.mkdir(mode=0o700, exist_ok=True)
     atomic.write(layout.tls_key, pem)

@@ -28,7 +28,7 @@ def test_only_the_dashboards_files_and_door_are_open_to_this_machine() -> None:
     assert {route.rule for route in ROUTES if route.access == ThisMachine()} == set(HERE)
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.access == ThisMachine()], ids=lambda route: route.endpoint)
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.access == ThisMachine()], ids=lambda route: route.endpoint)
 def test_who_asks_from_this_machine_gets_files_and_no_more(node: Node, route: Route) -> None:
     path = route.rule.replace("<path:file>", "x")
     for method in route.methods:
