@@ -187,6 +187,17 @@ def test_a_text_of_two_megabytes(name: str, make_bed: MakeBed) -> None:
     assert sum(len(text) for text in texts(events)) > 200_000
 
 
+@pytest.mark.parametrize("name", ASKING)
+def test_fifty_thousand_pieces(name: str, make_bed: MakeBed) -> None:
+    """From the model, an event each: nothing of it is lost. (Gemini's CLI ends what repeats itself.)"""
+    bed = make_bed(name, scenario(say("tick ", pieces=50_000)), there=True)
+    task_id = bed.client.start("talk", agent=name, cwd=str(bed.agent.work))
+    assert bed.client.over(task_id)["status"] == "completed"
+    events = list(bed.client.stream(task_id))
+    assert whole(events)
+    assert "".join(texts(events)).count("tick") == 50_000
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_crash(name: str, make_bed: MakeBed) -> None:
     bed = make_bed(name, scenario(say("slow", hold=True)))
