@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,41 @@ def test_enable_writes_a_unit_that_systemd_takes_twice_the_same_and_disable_take
     assert [path for path in units(machine).rglob("*") if not path.is_dir()] == []
     assert machine.ok("disable") == "loopsy does not start at login\n"
     assert machine.run("service-status").returncode == 3
+
+
+CONTAINER = """
+mount -t tmpfs none "$HOME"
+set -e
+"$LOOPSY" init --no-mcp >/dev/null
+"$LOOPSY" enable
+unit="$HOME/.config/systemd/user/loopsy.service"
+cat "$unit"
+XDG_RUNTIME_DIR="$HOME" systemd-analyze verify --user --man=no --recursive-errors=no "$unit"
+echo "processes: $(ls -d /proc/[0-9]* | wc -l)"
+"$LOOPSY" disable
+find "$HOME/.config/systemd" -type f | wc -l
+"""
+
+
+def test_enable_in_a_container_of_its_own(tmp_path: Path) -> None:
+    """Namespaces of its own for mounts, processes, the host's name and the network, and a HOME that is nowhere else."""
+    unshare = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--uts", "--net"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("namespaces can't be made here")
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze here (Debian: apt install systemd)")
+    home = tmp_path / "home"
+    home.mkdir()
+    loopsy = Path(sys.executable).with_name("loopsy")
+    env = {"HOME": str(home), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LOOPSY": str(loopsy)}
+    done = subprocess.run(
+        [*unshare, "sh", "-c", CONTAINER], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "[Service]" in done.stdout
+    assert "ExecStart=" in done.stdout
+    assert done.stdout.splitlines()[-1].strip() == "0"
+    assert list(home.iterdir()) == []
 
 
 def test_a_daemon_that_runs_by_hand_is_left_alone(machine: Machine) -> None:
