@@ -161,10 +161,14 @@ async def test_five_megabytes_come_byte_for_byte_and_the_two_outputs_apart(start
 
 
 @ensure_deferred
-async def test_a_paused_child_is_blocked_and_a_resumed_one_goes_on(start: Start) -> None:
-    group, seen = await start(*python("import os\nfor n in range(80): os.write(1, b'x' * 65536)"))
-    await until(lambda: seen.stdout)
+async def test_a_paused_child_is_blocked_and_a_resumed_one_goes_on(start: Start, tmp_path: Path) -> None:
+    flag = tmp_path / "paused"
+    wait = f"while not os.path.exists({str(flag)!r}): time.sleep(0.01)"
+    lines = "import os, time", "os.write(1, b'x' * 65536)", wait, "for n in range(79): os.write(1, b'x' * 65536)"
+    group, seen = await start(*python("\n".join(lines)))
+    await until(lambda: len(seen.stdout) == 65536)
     group.pause()
+    flag.touch()
     before = len(seen.stdout)
     for _ in range(3):  # many turns of the reactor
         _, other = await start("true")
