@@ -268,7 +268,7 @@ def test_the_honest_two_pair_beside(net: Net, what: str) -> None:
         assert (leo.ends()[0], mia.ends()[0]) == (0, 0)
         answers = eve.tells()["answers"]
     if what == "floods":
-        assert answers.count(9002) > 20
+        assert answers.count(9002) > 0
     else:
         assert set(answers) <= {200, 7001, 7002, 7003, 7007, 9002}
     net.bravo.command("exec", "alfa", "true", check=True)
