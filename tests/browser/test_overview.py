@@ -102,3 +102,16 @@ def test_no_machine_yet_says_what_to_do(make_node: MakeNode, tab: MakeTab) -> No
     dash.go("context").sees("Nothing is shared yet.")
     dash.go("terminal").sees("No terminal is open there.")
     dash.go("peers").sees("No machine is known yet.")
+
+
+def test_sessions_are_machines_like_others(make_node: MakeNode, tab: MakeTab) -> None:
+    """Started by the command, they have cards of their own."""
+    node = make_node("alfa").start()
+    dash = tab(node)
+    started = node.run("session", "start-fleet", "-c", "2")
+    try:
+        assert started.returncode == 0, started.stderr
+        for name in ("alfa-worker-1", "alfa-worker-2"):
+            expect(card(dash, name)).to_contain_text("online", timeout=PATIENCE_MS)
+    finally:
+        node.run("session", "stop-all")
