@@ -151,25 +151,11 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
     OldMessages(messages, context, peers)
     delivery = Delivery(reactor, settings, storage, peers, messages, context)
     execution = Execution(reactor, settings, events)
-
-    def make_tasks() -> Tasks:
-        from loopsy.services.tasks import compose
-
-        return compose(reactor, settings, storage, events, audit, transfer, own.hostname)
-
-    tasks = OnDemand("tasks", make_tasks, lambda: tasks_table.has_any(database.reader))
+    tasks = tasks_on_demand(reactor, settings, storage, events, audit, transfer, own.hostname)
     detached = Detached(settings, storage)
     trust = Trust(reactor, settings, peers, storage)
     tls = own_tls(layout, own.hostname) if config.tls.enabled else None
-
-    def make_pairing() -> Pairing:
-        from loopsy.services.pairing import Pairing
-
-        return Pairing(
-            reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint, events
-        )
-
-    pairing = OnDemand("pairing", make_pairing, lambda: get_fact(database.reader, PAIRING_PREPARED) is not None)
+    pairing = pairing_on_demand(reactor, settings, storage, peers, trust, tls, events)
     transfers = Transfers(reactor, settings, peers, events)
     discovery, offers = Discovery(reactor, settings, peers, around), Offers(reactor, settings, peers, around)
     news = PeerNews(peers, settings, events)
@@ -212,6 +198,46 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         started=time.monotonic(),
     )
     return root, daemon
+
+
+def tasks_on_demand(
+    reactor: Any,
+    settings: Settings,
+    storage: Storage,
+    events: Events,
+    audit: Audit,
+    transfer: Transfer,
+    hostname: str,
+) -> OnDemand[Tasks]:
+    """The AI tasks, once there is one."""
+
+    def make() -> Tasks:
+        from loopsy.services.tasks import compose
+
+        return compose(reactor, settings, storage, events, audit, transfer, hostname)
+
+    return OnDemand("tasks", make, lambda: tasks_table.has_any(storage.reader))
+
+
+def pairing_on_demand(
+    reactor: Any,
+    settings: Settings,
+    storage: Storage,
+    peers: Peers,
+    trust: Trust,
+    tls: OwnTls | None,
+    events: Events,
+) -> OnDemand[Pairing]:
+    """Pairing, once somebody pairs, or where one is left to be settled."""
+
+    def make() -> Pairing:
+        from loopsy.services.pairing import Pairing
+
+        return Pairing(
+            reactor, settings, storage, peers, trust, lambda: None if tls is None else tls.fingerprint, events
+        )
+
+    return OnDemand("pairing", make, lambda: get_fact(storage.reader, PAIRING_PREPARED) is not None)
 
 
 def node_identity(node_id: str, config: Config) -> NodeIdentity:
