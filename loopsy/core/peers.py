@@ -23,6 +23,8 @@ LONGEST_WAIT_S = 120.0
 """Between probes of a peer that stays away; a returning one introduces itself anyway."""
 PREFIX = 4
 """The fewest characters of a node id that may stand for it."""
+PLACEHOLDER = "manual-"
+"""So begins the node id of a peer that has not said its own yet."""
 
 
 @frozen(kw_only=True)
@@ -39,7 +41,7 @@ class Record(Peer):
     @property
     def is_identified(self) -> bool:
         """Whether its real node id is known."""
-        return not self.node_id.startswith("manual-")
+        return not self.node_id.startswith(PLACEHOLDER)
 
     @property
     def label(self) -> str:
@@ -47,10 +49,15 @@ class Record(Peer):
         return self.name or self.hostname
 
 
+def placeholder(address: str, port: int) -> str:
+    """The node id of whoever is at an endpoint, until it says its own."""
+    return f"{PLACEHOLDER}{address}:{port}"
+
+
 def manual(address: str, port: int, name: str | None, node_id: str | None) -> Record:
     """A peer that the user added."""
     return Record(
-        node_id=node_id or f"manual-{address}:{port}",
+        node_id=node_id or placeholder(address, port),
         hostname=name or address,
         address=address,
         port=port,
@@ -118,6 +125,13 @@ def identified(record: Record, identity: NodeIdentity, now_ms: int) -> Record:
     )
 
 
+def _places(record: Record) -> tuple[str, ...]:
+    """What may stand for a record because of where it is. Its placeholder too: a page may have read it just before the
+    real node id was learnt."""
+    address, port = record.endpoint
+    return address, f"{address}:{port}", f"[{address}]:{port}", placeholder(address, port)
+
+
 # -- the book ---------------------------------------------------------------------------------------------------------
 class Book:
     """The records by node id."""
@@ -177,7 +191,8 @@ class Book:
         return record
 
     def resolve(self, word: str) -> Record:
-        """Who is meant by a name, a hostname, a node id (or the start of one), or ``address[:port]``.
+        """Who is meant by a name, a hostname, a node id (or the start of one, or what stood for it until it was known),
+        or ``address[:port]``.
 
         :raises PeerNotFound: nobody; names the near ones. :raises InvalidRequest: more than one.
         """
@@ -186,7 +201,7 @@ class Book:
             [r for r in records if r.name == word],
             [r for r in records if r.node_id == word],
             [r for r in records if r.hostname == word],
-            [r for r in records if word in (r.address, f"{r.address}:{r.port}", f"[{r.address}]:{r.port}")],
+            [r for r in records if word in _places(r)],
             [r for r in records if len(word) >= PREFIX and r.node_id.startswith(word)],
         ):
             if len(matches) == 1:

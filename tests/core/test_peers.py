@@ -98,6 +98,7 @@ def test_a_manual_entry_becomes_the_real_one_when_its_node_id_is_learnt() -> Non
     real = identified(base, NodeIdentity(node_id="n1", hostname="kais-mac", port=19532), 7)
     assert book.put(real, instead_of=base.node_id) == ("manual-10.0.0.9:19532",)
     assert [(r.node_id, r.name, r.hostname, r.last_seen) for r in book.all()] == [("n1", "kai", "kais-mac", 7)]
+    assert book.resolve("manual-10.0.0.9:19532").node_id == "n1", "whoever read the list just before may still mean it"
 
 
 def test_a_removed_peer_is_gone_and_cannot_be_removed_twice() -> None:
