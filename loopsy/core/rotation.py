@@ -7,7 +7,8 @@ nothing.
     initiator                                 responder
       public half ───────────────────────────▶  keys derived, kept as pending (on disk)
       keys derived, in use (on disk) ◀───────── public half
-      any request with its new key ──────────▶  the pending keys replace the old ones (on disk)
+      any request with its new key ──────────▶  the pending keys replace the old ones (on disk);
+                                                GET /identity is answered once they have
 
 Wherever either dies, the next request of the initiator, with whichever key it has on disk, is taken: the old one until
 the pending one was used, the pending one from then on.

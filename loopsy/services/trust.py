@@ -213,6 +213,10 @@ class Trust:
             lambda failure: self.log.failure("new keys of {name} could not be stored", failure, name=name)
         )
 
+    async def settled(self) -> None:
+        """Every change that was begun is in use."""
+        await self._lock.run(lambda: None)
+
     async def _take_up(self, name: str) -> None:
         text = get_fact(self._storage.reader, f"{PENDING}{name}")
         if text is None:

@@ -7,7 +7,7 @@ import os
 from attrs import frozen
 
 from loopsy._version import VERSION, WIRE_VERSION
-from loopsy.core.principals import AnyKey, Anyone, LocalOnly
+from loopsy.core.principals import AnyKey, Anyone, LocalOnly, PeerPrincipal
 from loopsy.services.daemon import Daemon
 from loopsy.services.tls import OwnTls
 from loopsy.web.routes import Call, Routes
@@ -44,8 +44,10 @@ class StatusArea:
         )
 
     @routes.declare("GET", urls.IDENTITY, access=AnyKey(), answers=NodeIdentity)
-    def identity(self, call: Call[None]) -> NodeIdentity:
-        """Who this node is."""
+    async def identity(self, call: Call[None]) -> NodeIdentity:
+        """Who this node is. Whoever asks with a new key that waited for its first use hears it once that one counts."""
+        if isinstance(call.principal, PeerPrincipal) and call.principal.is_pending:
+            await self.daemon.trust.settled()
         return self.daemon.own
 
     @routes.declare("GET", urls.STATUS, access=AnyKey(), answers=Status)

@@ -61,7 +61,7 @@ def test_two_pages_pair_two_machines_and_one_revokes(two: tuple[Node, Node], tab
     one.page.get_by_role("button", name="bravo").click()
     one.press("New keys")
     one.says("new keys are in use")
-    until(lambda: b.ask("GET", "/peers/alfa/status").status == 200, "the new key, from the other side")
+    assert b.ask("GET", "/peers/alfa/status").status == 200, "the new key, from the other side"
     one.page.get_by_role("button", name="bravo").click()
     one.press("Revoke")
     one.press("Yes")

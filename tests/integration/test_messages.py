@@ -72,12 +72,14 @@ def empty(node: Node) -> None:
 # -- the way of a message ---------------------------------------------------------------------------------------------
 def test_a_message_goes_there_is_read_and_acknowledged_and_its_sender_knows(pair: Pair) -> None:
     a, b = pair
+    own = a.ask("GET", "/identity").body["nodeId"]
+    until(lambda: own in [peer["nodeId"] for peer in b.ask("GET", "/peers").body["peers"]], "that they met")
     sent = send(a, "bravo", "build is green")
     assert (sent["state"], sent["from"], sent["to"], sent["direction"]) == ("queued", "alfa", "bravo", "out")
     (got,) = take(b)
     assert (got["id"], got["body"], got["from"]) == (sent["id"], "build is green", "alfa")
     assert got["trust"] == "from peer alfa, not from your user"
-    assert got["fromNodeId"] == a.ask("GET", "/identity").body["nodeId"]
+    assert got["fromNodeId"] == own
     becomes(a, sent["id"], "read")
     acked = b.ask("POST", f"/messages/{sent['id']}/ack", {})
     assert (acked.status, acked.body["state"]) == (200, "acked")

@@ -291,6 +291,8 @@ def test_limits(make_node: Callable[..., Node]) -> None:
     assert (third.status, third.body["error"]["code"]) == (429, 3003)
     assert node.ask("DELETE", f"/terminals/{made[0]['terminalId']}").status == 200
     until(lambda: node.ask("POST", "/terminals", {"command": "true"}).status == 201)
+    running = {"status": "running"}.items()
+    until(lambda: sum(running <= t.items() for t in node.ask("GET", "/terminals").body["terminals"]) == 1, "its end")
     for body in (
         {"cols": 0},
         {"cols": 1001},
