@@ -10,14 +10,15 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from bench.measure import in_turns, memory_kib, ms, peak_growth, reset_peak
 from bench.rig import Daemon, Rig
 from bench.table import BenchError, Result, at_least, at_most
 
-KEYS = 200
+KEYS = 300
 SHOWN = 50_000_000
 INPUT = 200_000_000
 ROUNDS = 5
@@ -78,8 +79,13 @@ def terminal(rig: Rig) -> Iterator[Result]:
     """A key's echo through both daemons beside ssh -tt; 50 MB on a screen; 200 MB as a command's input."""
     ssh = rig.sshd()
     here, there = rig.pair()
-    ours = loopsy(here, "exec", "-t", there.name, "--", "sh", "-c", ECHOES)
-    yield from echo(rig, ours, ssh.command("-tt", ECHOES))
+    secure_here, secure_there = rig.pair(tls=True)
+    windows = {
+        "ssh -tt": ssh.command("-tt", ECHOES),
+        "plain": loopsy(here, "exec", "-t", there.name, "--", "sh", "-c", ECHOES),
+        "TLS": loopsy(secure_here, "exec", "-t", secure_there.name, "--", "sh", "-c", ECHOES),
+    }
+    yield from echo(rig, windows)
     yield from shown(rig, here, there)
     yield from as_input(rig, loopsy(here, "exec", "-i", there.name, "--", "cat"), ssh.command("cat"), (here, there))
 
@@ -89,28 +95,31 @@ def loopsy(daemon: Daemon, *words: str) -> list[str]:
     return ["env", f"LOOPSY_DATA_DIR={daemon.data_dir}", sys.executable, "-m", "loopsy.cli.main", *words]
 
 
-def echo(rig: Rig, ours: Sequence[str], theirs: Sequence[str]) -> Iterator[Result]:
-    """Keys in turns, one here, one there."""
-    with Window(rig, ours) as our, Window(rig, theirs) as their:
-        our.until(READY)
-        their.until(READY)
-        times: dict[Window, list[float]] = {our: [], their: []}
+def echo(rig: Rig, commands: Mapping[str, Sequence[str]]) -> Iterator[Result]:
+    """Keys in turns, one in each window; the first is the yardstick."""
+    with ExitStack() as stack:
+        windows = {name: stack.enter_context(Window(rig, argv)) for name, argv in commands.items()}
+        for window in windows.values():
+            window.until(READY)
+        times: dict[str, list[float]] = {name: [] for name in windows}
         for number in range(KEYS + 20):
-            for window in (our, their):
+            for name, window in windows.items():
                 seconds = window.echo()
                 if number >= 20:
-                    times[window].append(seconds)
+                    times[name].append(seconds)
                 time.sleep(0.01)
-    for name, place in (("p50", 0.5), ("p95", 0.95)):
-        a, b = (sorted(times[window])[int(KEYS * place)] for window in (our, their))
-        yield Result(
-            row=f"echo of a key through a peer's terminal, {name} : ssh -tt",
-            measured=ms([a]),
-            yardstick=ms([b]),
-            value=a / b,
-            goal=at_most(2),
-            remarks=f"n={KEYS}, in turns",
-        )
+    yardstick, *ours = (sorted(each) for each in times.values())
+    for link, measured in zip(list(times)[1:], ours, strict=True):
+        for name, place in (("p50", 0.5), ("p95", 0.95)):
+            a, b = measured[int(KEYS * place)], yardstick[int(KEYS * place)]
+            yield Result(
+                row=f"echo of a key through a peer's terminal, {link} between the daemons, {name} : ssh -tt",
+                measured=ms([a]),
+                yardstick=ms([b]),
+                value=a / b,
+                goal=at_most(2),
+                remarks=f"n={KEYS}, in turns",
+            )
 
 
 def shown(rig: Rig, here: Daemon, there: Daemon) -> Iterator[Result]:

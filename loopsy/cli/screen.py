@@ -42,6 +42,8 @@ class Modes:
 
     def shown(self, data: bytes) -> None:
         """The program printed this."""
+        if not self._end and b"\x1b" not in data:
+            return
         data = self._end + data
         for match in self.CHANGES.finditer(data):
             if match[1]:
@@ -72,6 +74,9 @@ class Escape:
 
     def feed(self, data: bytes) -> bytes:
         """What of the typed is meant for the program."""
+        if data and not self._held and b"~" not in data:
+            self._at_begin = data[-1:] in (b"\r", b"\n")
+            return data
         out = bytearray()
         for byte in data:
             out += self._one(bytes((byte,)))
@@ -135,20 +140,14 @@ class _Session:
         self._modes = Modes()
         self._status: int | None = None
         self._is_over = False
-        self._reads: list[Any] = [socket, resized, *([0] if mode == WRITE or sys.stdin.isatty() else [])]
+        self._daemon = socket.fileno()
+        self._reads = [self._daemon, resized, *([0] if mode == WRITE or sys.stdin.isatty() else [])]
 
     def run(self) -> int | None:
         """Both ways until the end."""
         while not self._is_over and not self._escape.leaves:
-            ready: list[Any] = [self._socket]
-            if not self._socket.has_early:
-                writes = [self._socket] if self._socket.waiting else []
-                # while the daemon takes no more, nothing more is read from the keyboard
-                reads = [one for one in self._reads if one != 0 or not writes]
-                ready, free, _ = select.select(reads, writes, [])
-                if free:
-                    self._socket.flush()
-            if self._socket in ready:
+            ready = [self._daemon] if self._socket.has_early else self._wait()
+            if self._daemon in ready:
                 self._receive()
             if self._resized in ready:
                 os.read(self._resized, 512)
@@ -157,6 +156,15 @@ class _Session:
             if 0 in ready:
                 self._typed()
         return self._status
+
+    def _wait(self) -> list[int]:
+        """What may be read. While the daemon takes no more, that is not the keyboard."""
+        if not self._socket.waiting:
+            return select.select(self._reads, (), ())[0]
+        ready, free, _ = select.select([one for one in self._reads if one != 0], [self._daemon], ())
+        if free:
+            self._socket.flush()
+        return ready
 
     def _receive(self) -> None:
         for message in self._socket.receive():

@@ -19,6 +19,7 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, ResponseDone
 from twisted.web.http_headers import Headers
@@ -161,10 +162,14 @@ class PeerClient:
 
         :raises PeerUnreachable: there is none. :raises PinMismatch: another one answered.
         """
-        tls = None if target.pin is None else connections(target.pin, target.label or target.address)
-        endpoint = _Endpoints(self._reactor, tls).endpointForURI(URI.fromBytes(target.origin.encode()))
+        endpoint = _Endpoints(self._reactor, None).endpointForURI(URI.fromBytes(target.origin.encode()))
         try:
-            return await endpoint.connect(protocol)
+            if target.pin is None:
+                return await endpoint.connect(protocol)
+            tls = TLSMemoryBIOFactory(connections(target.pin, target.label or target.address), True, protocol)
+            tls.protocol = TLSMemoryBIOProtocol  # not the one that keeps small writes for the reactor's next turn
+            wrapped: Any = await endpoint.connect(tls)
+            return wrapped.wrappedProtocol
         except Exception as error:
             raise unreachable(target, error) from None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import select
 import socket
 from collections.abc import Iterator, Mapping
@@ -25,6 +27,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from loopsy.client import http1
 from loopsy.client.local import LocalDaemon
 from loopsy.errors import ConnectionBroken, DaemonNotRunning, from_wire
+from loopsy.wire.websocket import KEY_BYTES, SMALL, SmallFrames, small_frame
 
 PIECE = 256 * 1024
 CONNECT_S = 5.0
@@ -48,6 +51,8 @@ class WebSocket:
         endpoint = daemon.endpoint
         self._socket = _connected(endpoint.host, endpoint.port)
         self._connection = WSConnection(ConnectionType.CLIENT)
+        self._small = SmallFrames(are_masked=False)
+        self._key = os.urandom(KEY_BYTES)
         self._parts: list[bytes] = []
         self.is_closed = False
         self.waiting = bytearray()
@@ -72,9 +77,10 @@ class WebSocket:
             raise
 
     def _await_answer(self) -> None:
-        status, body = 0, b""
+        status, body, head = 0, b"", b""
         while True:
             data = self._socket.recv(PIECE)
+            head += data
             self._connection.receive_data(data or None)
             accepted = False
             for event in self._connection.events():
@@ -90,6 +96,7 @@ class WebSocket:
                     case _:
                         self._early += self._message(event)
             if accepted:
+                self._small.follow(head.partition(b"\r\n\r\n")[2])
                 return
             if not data:
                 raise from_wire(status, _json(body)) if status else ConnectionBroken("the daemon broke the connection")
@@ -111,6 +118,10 @@ class WebSocket:
         if not data:
             self.is_closed = True
             return
+        small = self._small.take(data)
+        if small is not None:
+            yield small
+            return
         try:
             self._connection.receive_data(data)
             for event in self._connection.events():
@@ -119,8 +130,10 @@ class WebSocket:
             raise ConnectionBroken(f"the daemon speaks no WebSocket: {error}") from None
 
     def _recv(self) -> bytes:
-        select.select([self._socket], [], [])
         try:
+            with contextlib.suppress(BlockingIOError):
+                return self._socket.recv(PIECE)
+            select.select([self._socket], [], [])
             return self._socket.recv(PIECE)
         except OSError:
             return b""  # reset: that it ended is all there is to tell
@@ -144,7 +157,11 @@ class WebSocket:
 
     def send(self, data: bytes) -> None:
         """Send bytes, as far as the daemon takes them; the rest is in ``waiting``."""
-        self.queue(self._connection.send(BytesMessage(data)))
+        if len(data) > SMALL:
+            self.queue(self._connection.send(BytesMessage(data)))
+        else:
+            self.queue(small_frame(data, self._key))
+            self._key = os.urandom(KEY_BYTES)  # for the next: nobody waits now
 
     def say(self, words: Mapping[str, Any]) -> None:
         """Send a JSON object, likewise."""
@@ -152,20 +169,27 @@ class WebSocket:
 
     def queue(self, data: bytes) -> None:
         """Behind what waits."""
-        self.waiting += data
-        self.flush()
+        if not self.waiting:
+            data = data[self._send(data) :]
+        if data:
+            self.waiting += data
 
     def flush(self) -> None:
         """Send what the daemon takes now."""
+        sent = 1
+        while self.waiting and sent:
+            with memoryview(self.waiting) as view:
+                sent = self._send(view[:PIECE])
+            del self.waiting[:sent]
+
+    def _send(self, data: bytes | memoryview) -> int:
+        """How much was taken. A connection that takes no more takes all: what it said last is still to be read."""
         try:
-            while self.waiting:
-                with memoryview(self.waiting) as view:
-                    sent = self._socket.send(view[:PIECE])
-                del self.waiting[:sent]
+            return self._socket.send(data)
         except BlockingIOError:
-            return
+            return 0
         except OSError:
-            self.waiting.clear()  # it takes no more: what it said last is still to be read
+            return len(data)
 
     def close(self) -> None:
         """Leave."""

@@ -13,6 +13,7 @@ import signal
 import struct
 import termios
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import psutil
@@ -26,13 +27,14 @@ from zope.interface import implementer
 
 from loopsy.errors import CommandFailedToStart
 from loopsy.services import sessions
+from loopsy.services.transports import write_now
 from loopsy.wire.execution import KILL_GRACE_S
 
 HELD_S = 1.0
 """What was left behind by the program may hold its terminal; so much later it is closed."""
 STRAGGLER_S = 0.05
 """Between looks at whether all that was told to end is gone."""
-PIECE_BYTES, READ_BYTES = 8 * 1024, 64 * 1024
+SHORT_BYTES, PIECE_BYTES, READ_BYTES = 512, 8 * 1024, 64 * 1024
 """The kernel hands out some KiB of a terminal's output at a time; so much is taken in one go."""
 
 
@@ -53,11 +55,12 @@ class _Terminal(PTYProcess):
     """Twisted's, read in larger pieces."""
 
     def doRead(self) -> Any:
-        """What is there, up to READ_BYTES."""
+        """What is there, up to READ_BYTES. After a short piece nothing more is expected: if there is, we are called
+        again."""
         parts: list[bytes] = []
-        size = 0
+        size, last = 0, PIECE_BYTES
         end = None
-        while size < READ_BYTES and end is None:
+        while last > SHORT_BYTES and size < READ_BYTES and end is None:
             try:
                 data = os.read(self.fd, PIECE_BYTES)
             except OSError as error:
@@ -66,12 +69,17 @@ class _Terminal(PTYProcess):
                 data = b""  # EIO: nobody has it open any more
             if data:
                 parts.append(data)
-                size += len(data)
+                last = len(data)
+                size += last
             else:
                 end = CONNECTION_LOST
         if parts and self.proto is not None:
             self.proto.childDataReceived(1, b"".join(parts))
         return end
+
+    def write(self, data: bytes) -> None:
+        """What is typed."""
+        write_now(self, partial(os.write, self.fd), data)
 
 
 @implementer(IPushProducer)

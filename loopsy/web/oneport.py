@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from loopsy.core.hosts import is_loopback
@@ -37,6 +37,8 @@ class OnePort(Factory):
         self.site = site
         self._open: Counter[str] = Counter()
         self.secure = None if context is None else TLSMemoryBIOFactory(context, False, site)
+        if self.secure is not None:
+            self.secure.protocol = TLSMemoryBIOProtocol  # not the one that keeps small writes for the next turn
 
     def doStart(self) -> None:
         """The site starts with us."""

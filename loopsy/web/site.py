@@ -67,9 +67,6 @@ class Channel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """After a bad head the rest is thrown away for a moment: closing at once would take the answer back."""
-        if self._upgraded is not None:
-            self._upgraded.dataReceived(data)
-            return
         if self._bad:
             return
         super().dataReceived(data)
@@ -99,6 +96,7 @@ class Channel(http.HTTPChannel):
     def upgrade(self, protocol: Any) -> None:
         """From here on ``protocol`` speaks: it gets what comes, and the transport's pace."""
         self._upgraded = protocol
+        self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.setTimeout(None)
         transport: Any = self.transport
         transport.unregisterProducer()

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from loopsy.client.peer import PeerClient, Target
 from loopsy.errors import InvalidRequest, LoopsyError, PeerTimeout, PeerUnreachable, from_wire
+from loopsy.services.transports import be_prompt
 from loopsy.web.request import REQUEST_ID, EdgeRequest
 
 KEY, ACCEPTED, SUBPROTOCOL = b"sec-websocket-key", b"sec-websocket-accept", b"sec-websocket-protocol"
@@ -216,13 +217,14 @@ class Near:
         self._request = request
         self._far = far
 
-    @property
-    def _transport(self) -> Any:
-        return self._request.channel.transport
+        self._transport: Any = request.channel.transport
+        self._far_transport: Any = far.transport
 
     def begin(self) -> None:
         """Join the two."""
-        far: Any = self._far.transport
+        far = self._far_transport
+        be_prompt(self._transport)
+        be_prompt(far)
         rest = self._far.join(self)
         if rest:
             self.write(rest)
@@ -240,9 +242,8 @@ class Near:
     def dataReceived(self, data: bytes) -> None:
         """From the client to the peer."""
         self._request.bytes_in += len(data)
-        far: Any = self._far.transport
         if not self._far.is_gone:
-            far.write(data)
+            self._far_transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client left, or was cut."""

@@ -28,7 +28,9 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from zope.interface import implementer
 
 from loopsy.errors import InvalidRequest
+from loopsy.services.transports import be_prompt
 from loopsy.web.request import EdgeRequest
+from loopsy.wire.websocket import SMALL, SmallFrames, small_frame
 
 MESSAGE_BYTES = 1024 * 1024
 """Of one message: a terminal's input comes in small ones, a paste of a MiB is the most that anybody means."""
@@ -66,9 +68,11 @@ class WebSocket:
 
     def __init__(self, request: EdgeRequest, connection: Connection, endpoint: Endpoint, is_patient: bool) -> None:
         self._request = request
+        self._transport: Any = request.channel.transport
         self._connection = connection
         self._endpoint = endpoint
         self._is_patient = is_patient
+        self._small = SmallFrames(are_masked=True)
         self._parts: list[bytes] = []
         self._size = 0
         self._over = False
@@ -80,12 +84,9 @@ class WebSocket:
         self._timer: IDelayedCall | None = None
 
     # -- the connection -------------------------------------------------------------------------------------------
-    @property
-    def _transport(self) -> Any:
-        return self._request.channel.transport
-
     def begin(self) -> None:
         """The handshake is answered: from here on all bytes are ours."""
+        be_prompt(self._transport)
         self._transport.registerProducer(self, True)
         self._timer = self._request.channel.callLater(PING_S, self._ping)
 
@@ -95,6 +96,13 @@ class WebSocket:
         self._request.bytes_in += len(data)
         if self._is_deaf:
             return
+        small = self._small.take(data)
+        if small is None:
+            self._parse(data)
+        elif not self._over:
+            self._endpoint.data(small)
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._connection.receive_data(data)
             for event in self._connection.events():
@@ -162,9 +170,11 @@ class WebSocket:
 
     def _write(self, event: Any) -> None:
         if not self._over:
-            data = self._connection.send(event)
-            self._request.sentLength += len(data)
-            self._transport.write(data)
+            self._send(self._connection.send(event))
+
+    def _send(self, data: bytes) -> None:
+        self._request.sentLength += len(data)
+        self._transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """From the channel."""
@@ -184,7 +194,10 @@ class WebSocket:
 
     def send(self, data: bytes) -> None:
         """Send bytes."""
-        self._write(BytesMessage(data))
+        if len(data) > SMALL:
+            self._write(BytesMessage(data))
+        elif not self._over:
+            self._send(small_frame(data))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Say why, and close."""
