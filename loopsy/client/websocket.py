@@ -29,7 +29,8 @@ from loopsy.client.local import LocalDaemon
 from loopsy.errors import ConnectionBroken, DaemonNotRunning, from_wire
 from loopsy.wire.websocket import KEY_BYTES, SMALL, SmallFrames, small_frame
 
-PIECE = 256 * 1024
+PIECE = 64 * 1024
+"""Taken and sent in one go. (For more than 128 KiB the C library asks the kernel for pages each time.)"""
 CONNECT_S = 5.0
 ANSWER_S = 30.0
 """The daemon itself gives a peer 5 s to be connected to and 15 s to answer."""
