@@ -29,9 +29,9 @@ test: test-tools test-agents test-browser check ## all of it, with the real daem
 	$(BIN)/pytest -n 3 --dist loadfile tests/integration
 	$(BIN)/pytest tests/browser
 
-test-tools: # hosts on a LAN of the tests' own, and the shells that completion is for; what is missing is skipped, and says so
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v ip && command -v zsh && command -v fish && command -v redis-server && command -v systemd-analyze; } >/dev/null; then \
-		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iproute2 zsh fish redis-server systemd >/dev/null; fi
+test-tools: # hosts on a LAN of the tests' own, the shells that completion is for, programs for terminals; what is missing is skipped, and says so
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v ip && command -v zsh && command -v fish && command -v redis-server && command -v systemd-analyze && command -v tmux && command -v htop && command -v less; } >/dev/null; then \
+		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iproute2 zsh fish redis-server systemd tmux htop less >/dev/null; fi
 
 test-agents: $(READY) # the real agent CLIs, into a cache folder outside of the project; what can't be had is skipped, and says so
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v npm >/dev/null; then \

@@ -133,6 +133,20 @@ def test_without_a_terminal_here(pair: Pair, argv: tuple[str, ...], words: bytes
     assert b"Traceback" not in answer.stderr
 
 
+def test_htop_on_another_machine(pair: Pair) -> None:
+    """It paints with all that a terminal has, and again at another size; what it turned on is turned off."""
+    if shutil.which("htop") is None:
+        pytest.skip("htop is not installed")
+    with Person(pair[0], "exec", "-t", "bravo", "--", "htop", "-d", "50", columns=100) as person:
+        person.sees("Load average").sees("F10").types("\x1b[15~")  # F5: as a tree
+        person.sees("├─")
+        person.resizes(70, 12)
+        person.until(lambda: person.display[11].startswith("F1"), "the keys' line, where the last one is now")
+        person.types("q")
+        assert person.status() == 0
+        assert b"\x1b[?1049l" in person.output
+
+
 # -- several ----------------------------------------------------------------------------------------------------------
 VIEWED = {
     "vi": (["vi", "-u", "NONE", "text"], "100 %", ":set number\rG", ":q!\r"),
