@@ -140,8 +140,8 @@ def test_htop_on_another_machine(pair: Pair) -> None:
     with Person(pair[0], "exec", "-t", "bravo", "--", "htop", "-d", "50", columns=100) as person:
         person.sees("Load average").sees("F10").types("\x1b[15~")  # F5: as a tree
         person.sees("├─")
-        person.resizes(70, 12)
-        person.until(lambda: person.display[11].startswith("F1"), "the keys' line, where the last one is now")
+        person.resizes(110, 40)
+        person.until(lambda: person.display[39].startswith("F1"), "the keys' line, where the last one is now")
         person.types("q")
         assert person.status() == 0
         assert b"\x1b[?1049l" in person.output
