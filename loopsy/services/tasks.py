@@ -113,7 +113,7 @@ class Tasks(Service):
         plan = codec.parse_bytes(Plan, row.asked.encode())
         last = table.last_seq(self._storage.reader, row.number)
         run = self._run(Life(plan=plan, state=Pending(), updated_at=now_ms()), row.number, last)
-        self._slots.enqueue(run.task_id)
+        self._slots.enqueue(run.task_id, plan.owner)
 
     async def _give_up(self, row: Row) -> None:
         """It ran when the daemon was killed: what is left of it ends, and it failed."""
@@ -225,7 +225,7 @@ class Tasks(Service):
         if not self.running:
             raise InternalError("the daemon is stopping")
         task_id, limits = plan.task_id, self._settings.config.ai_tasks
-        has_slot = self._slots.admit(task_id, limits.max_concurrent, plan.asked.queue)
+        has_slot = self._slots.admit(task_id, plan.owner, limits.max_concurrent, plan.asked.queue)
         life = Life(plan=plan, state=Pending(), updated_at=plan.at)
         row = (plan.owner, plan.asked.agent, plan.worktree, codec.dump(plan), codec.dump(tasks.view(life, 0)))
         try:
