@@ -66,12 +66,13 @@ def span(seconds: float) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 3600:
-        return f"{minutes:.0f} min {seconds % 60:.0f} s"
-    if seconds < 86400:
-        return f"{hours:.0f} h {minutes % 60:.0f} min"
-    return f"{days:.0f} d {hours % 24:.0f} h"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, days = minutes // 60, minutes // 1440
+    if not hours:
+        return f"{minutes} min {rest} s"
+    if not days:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"
 
 
 def ago(then_ms: float, now_ms: float) -> str:

@@ -36,7 +36,7 @@ def test_sizes(number: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.0421, "42 ms"), (0.9999, "1 s"), (5.0, "5 s"), (59.9, "59.9 s"), (61, "1 min 1 s"), (3660, "1 h 1 min"),
-     (90_000, "1 d 1 h")],
+     (3599.7, "1 h 0 min"), (119.6, "2 min 0 s"), (86399.9, "1 d 0 h"), (90_000, "1 d 1 h")],
 )  # fmt: skip
 def test_spans(seconds: float, text: str) -> None:
     assert span(seconds) == text
