@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -16,6 +16,22 @@ BY_SIGNAL = 128
 """Plus the signal's number, as shells count."""
 CANCEL_S = 5.0
 """How long a cancel may take before the connection is just closed, which ends the job too."""
+
+
+def catch(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Take the signals that ask us to end, unless they are ignored (nohup). Returns the handlers before."""
+    numbers = [int(getattr(signal, name)) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: old for number, old in before.items() if old != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, handler)
+    return before
+
+
+def put_back(before: Mapping[int, Any]) -> None:
+    """The handlers that ``catch`` found."""
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Interrupts:
@@ -31,18 +47,11 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        """Those that are ignored (nohup) stay so."""
-        names = ("SIGINT", "SIGTERM", "SIGHUP")
-        numbers = [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
-        before = {number: signal.getsignal(number) for number in numbers}
-        self._before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
-        for number in self._before:
-            signal.signal(number, self._interrupt)
+        self._before = catch(self._interrupt)
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        put_back(self._before)
 
     def _interrupt(self, number: int, _: FrameType | None) -> None:
         if self.by:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from loopsy.cli import arguments, render
 from loopsy.cli.exec import BY_SIGNAL, PIPE_CLOSED
+from loopsy.cli.interrupts import catch, put_back
 from loopsy.client.local import LocalDaemon
 from loopsy.errors import LoopsyError, PeerNotFound, UsageError
 from loopsy.wire import urls
@@ -171,8 +171,7 @@ class Crew(Generic[J]):
                 threading.Thread(target=self._work, daemon=True).start()
             self._see_to_the_end()
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            put_back(before)
         if self._fault is not None:
             raise self._fault
         if self._interrupted_by:
@@ -232,16 +231,6 @@ class Crew(Generic[J]):
             os._exit(BY_SIGNAL + number)
         self._interrupted_by = number
         self._news.put(number)
-
-
-def catch(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Take the signals that ask us to end, unless they are ignored (nohup). Returns the handlers before."""
-    numbers = [int(getattr(signal, name)) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    before = {number: old for number, old in before.items() if old != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, handler)
-    return before
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------
