@@ -1,5 +1,5 @@
 // The pieces that every view is made of. Text from peers only ever becomes text nodes.
-import { html, options, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, options, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { live, useResource } from "./net.js";
 
 export { html };
@@ -142,12 +142,12 @@ export function Machine({ value, onChange, scope, label = "Machine" }) {
 /** A dialog over the page; Escape and the backdrop close it. */
 export function Dialog({ title, onClose, children }) {
   const element = useRef(null);
-  useEffect(() => {
+  const [before] = useState(() => document.activeElement); // now, as it is asked for: effects run later, after the next paint
+  useLayoutEffect(() => {
     const dialog = element.current;
-    const before = document.activeElement;
     if (!dialog.open) dialog.showModal();
     (dialog.querySelector("[autofocus]") || dialog.querySelector("form :is(input, textarea, select):not(:disabled), footer button"))?.focus();
-    return () => { dialog.close(); before?.focus?.(); };
+    return () => { dialog.close(); (before?.isConnected ? before : document.getElementById("main"))?.focus(); };
   }, []);
   const outside = (event) => event.target === element.current && onClose();
   return html`<dialog ref=${element} aria-label=${title} onCancel=${(event) => { event.preventDefault(); onClose(); }} onClick=${outside}>
