@@ -27,7 +27,8 @@ READY = b"ready-for-keys"
 ECHOES = f"stty raw -echo; printf {READY.decode()}; exec cat"
 """The PTY's own echo would do as well; cat's goes through a program, as an editor's does."""
 GOALS = {"plain": 2.0, "TLS": 3.0}
-"""With TLS a key and its echo pass OpenSSL eight times, each time cold, on top of Python's own turns."""
+"""With TLS a key and its echo are sealed and opened twice, each time by an OpenSSL that is cold, on top of Python's own
+turns."""
 
 
 class Window:

@@ -50,7 +50,8 @@ class Record(Peer):
 
 
 def placeholder(address: str, port: int) -> str:
-    """The node id of whoever is at an endpoint, until it says its own."""
+    """The node id of whoever is at an endpoint, until it says its own. It goes on standing for that one: a page may
+    have read it just before."""
     return f"{PLACEHOLDER}{address}:{port}"
 
 
@@ -125,13 +126,6 @@ def identified(record: Record, identity: NodeIdentity, now_ms: int) -> Record:
     )
 
 
-def _places(record: Record) -> tuple[str, ...]:
-    """What may stand for a record because of where it is. Its placeholder too: a page may have read it just before the
-    real node id was learnt."""
-    address, port = record.endpoint
-    return address, f"{address}:{port}", f"[{address}]:{port}", placeholder(address, port)
-
-
 # -- the book ---------------------------------------------------------------------------------------------------------
 class Book:
     """The records by node id."""
@@ -200,8 +194,9 @@ class Book:
         for matches in (
             [r for r in records if r.name == word],
             [r for r in records if r.node_id == word],
+            [r for r in records if placeholder(r.address, r.port) == word],
             [r for r in records if r.hostname == word],
-            [r for r in records if word in _places(r)],
+            [r for r in records if word in (r.address, f"{r.address}:{r.port}", f"[{r.address}]:{r.port}")],
             [r for r in records if len(word) >= PREFIX and r.node_id.startswith(word)],
         ):
             if len(matches) == 1:

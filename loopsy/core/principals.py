@@ -140,7 +140,9 @@ class Keyring:
 
         known = [(key.encode(), principal(name, False)) for name, key in auth.allowed_keys.items()]
         waiting = [
-            (key.encode(), principal(name, True)) for name, key in (pending or {}).items() if name in auth.allowed_keys
+            (key.encode(), principal(name, True))
+            for name, key in (pending or {}).items()
+            if auth.allowed_keys.get(name, key) != key  # else it is gone, or in use already
         ]
         return cls(auth.api_key.encode(), (*known, *waiting))
 

@@ -35,7 +35,8 @@ HELD_S = 1.0
 STRAGGLER_S = 0.05
 """Between looks at whether all that was told to end is gone."""
 SHORT_BYTES, PIECE_BYTES, READ_BYTES = 512, 8 * 1024, 64 * 1024
-"""The kernel hands out some KiB of a terminal's output at a time; so much is taken in one go."""
+"""The kernel hands out some KiB of a terminal's output at a time; so much is taken in one go. A piece that is much
+shorter than what it hands out was all that there was."""
 
 
 class Watcher(Protocol):
@@ -101,6 +102,11 @@ class PtyProcess(ProcessProtocol):
     def _process(self) -> Any:
         return self.transport
 
+    @property
+    def _is_open(self) -> bool:
+        """A program may close its terminal and go on: then the descriptor's number is somebody else's."""
+        return not self._over and bool(self._process.connected)
+
     def _later(self, name: str, seconds: float, call: Any) -> None:
         self._timers[name] = self._reactor.callLater(seconds, call)
 
@@ -164,19 +170,19 @@ class PtyProcess(ProcessProtocol):
 
     def resize(self, columns: int, lines: int) -> None:
         """The program is told by WINCH."""
-        if not self._over:
+        if self._is_open:
             set_size(self._process.fileno(), columns, lines)
 
     # -- its output -----------------------------------------------------------------------------------------------
     def pause(self) -> None:
         """Read no more: the program blocks when its terminal is full."""
-        if not (self._over or self._paused or self._killed):
+        if self._is_open and not (self._paused or self._killed):
             self._paused = True
             self._process.stopReading()
 
     def resume(self) -> None:
         """Read on."""
-        if self._paused and not self._over:
+        if self._paused and self._is_open:
             self._process.startReading()
         self._paused = False
 

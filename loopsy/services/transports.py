@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import proxy
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.tcp import Connection
@@ -17,15 +18,17 @@ def be_prompt(transport: Any) -> None:
     write each, and pass four connections on their way (docs/decisions/051). Does nothing to what is no TCP connection.
     """
     lowest = transport.transport if isinstance(transport, TLSMemoryBIOProtocol) else transport
-    if isinstance(lowest, Connection):
+    if isinstance(lowest, Connection) and lowest.connected and not lowest.TLS:
         lowest.setTcpNoDelay(True)
-        lowest.write = partial(write_now, lowest, lowest.socket.send)  # type: ignore[method-assign]
+        # (a proxy: by a reference to itself it would outlive its end until the collector's next round)
+        lowest.write = partial(write_now, proxy(lowest), lowest.socket.send)  # type: ignore[method-assign]
 
 
 def write_now(descriptor: FileDescriptor, send: Callable[[bytes], int], data: bytes) -> None:
     """As much as ``send`` takes; the rest, and the news of a broken connection, is the reactor's."""
-    waits = descriptor.dataBuffer or descriptor._tempDataLen or descriptor.disconnecting or not descriptor.connected
-    if not waits:
+    waits = descriptor.dataBuffer or descriptor._tempDataLen
+    is_ending = descriptor.disconnecting or not descriptor.connected or getattr(descriptor, "_aborting", False)
+    if not (waits or is_ending):
         try:
             sent = send(data)
         except OSError:

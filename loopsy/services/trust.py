@@ -18,7 +18,7 @@ from loopsy.client.pins import SEPARATOR, normal
 from loopsy.core import rotation
 from loopsy.core.peers import Record
 from loopsy.core.principals import RESERVED
-from loopsy.errors import Forbidden, InvalidRequest, LoopsyError, PeerNotFound, Unauthenticated
+from loopsy.errors import Forbidden, InternalError, InvalidRequest, LoopsyError, PeerNotFound, Unauthenticated
 from loopsy.services.clock import now_ms
 from loopsy.services.peers import Peers
 from loopsy.services.settings import Settings
@@ -209,13 +209,24 @@ class Trust:
 
     def first_use(self, name: str) -> None:
         """A peer has used its new key: from now on only the new ones count."""
-        Deferred.fromCoroutine(self._take_up(name)).addErrback(
-            lambda failure: self.log.failure("new keys of {name} could not be stored", failure, name=name)
-        )
+        Deferred.fromCoroutine(self._take_up(name)).addErrback(self._not_taken_up, name)
 
-    async def settled(self) -> None:
-        """Every change that was begun is in use."""
+    def _not_taken_up(self, failure: Any, name: str) -> None:
+        """The pending key goes on working; its next use tries again."""
+        if failure.check(LoopsyError):
+            self.log.error("new keys of {name} could not be stored: {error}", name=name, error=failure.value)
+        else:
+            self.log.failure("new keys of {name} could not be stored", failure, name=name)
+
+    async def settled(self, name: str) -> None:
+        """A peer has used its new key: returns when that one counts.
+
+        :raises InternalError: it could not be stored.
+        """
         await self._lock.run(lambda: None)
+        text = get_fact(self._storage.reader, f"{PENDING}{name}")
+        if text is not None and json.loads(text)["theirs"] != self._settings.config.auth.allowed_keys.get(name):
+            raise InternalError("the new keys could not be stored here; the old ones still count")
 
     async def _take_up(self, name: str) -> None:
         text = get_fact(self._storage.reader, f"{PENDING}{name}")
@@ -227,7 +238,8 @@ class Trust:
             (("auth", "peerKeys", name), keys["ours"]),
             only_if=lambda: old is not None and self._old_keys(name) == old,
         )
-        await self._keys_are_new(name)
+        if get_fact(self._storage.reader, f"{PENDING}{name}") == text:  # else they wait again, for others
+            await self._keys_are_new(name)
 
     def _old_keys(self, name: str) -> rotation.PairKeys | None:
         """The keys now in use, we being the initiator; None: not paired, or with a key that both share."""

@@ -66,7 +66,11 @@ class Channel(http.HTTPChannel):
         self._respondToBadRequestAndDisconnect()
 
     def dataReceived(self, data: bytes) -> None:
-        """After a bad head the rest is thrown away for a moment: closing at once would take the answer back."""
+        """After a bad head the rest is thrown away for a moment: closing at once would take the answer back. What comes
+        behind an upgrade, before the other protocol has what came with it, waits behind that."""
+        if self._upgraded is not None:
+            self._dataBuffer.append(data)
+            return
         if self._bad:
             return
         super().dataReceived(data)
@@ -96,7 +100,6 @@ class Channel(http.HTTPChannel):
     def upgrade(self, protocol: Any) -> None:
         """From here on ``protocol`` speaks: it gets what comes, and the transport's pace."""
         self._upgraded = protocol
-        self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.setTimeout(None)
         transport: Any = self.transport
         transport.unregisterProducer()
@@ -105,6 +108,7 @@ class Channel(http.HTTPChannel):
 
     def _hand_over_rest(self) -> None:
         """What came behind the head in one piece with it: it is put by only after the head has been dealt with."""
+        self.dataReceived = self._upgraded.dataReceived  # type: ignore[method-assign]
         rest = b"".join(self._dataBuffer)
         self._dataBuffer.clear()
         if rest:

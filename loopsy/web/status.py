@@ -47,7 +47,7 @@ class StatusArea:
     async def identity(self, call: Call[None]) -> NodeIdentity:
         """Who this node is. Whoever asks with a new key that waited for its first use hears it once that one counts."""
         if isinstance(call.principal, PeerPrincipal) and call.principal.is_pending:
-            await self.daemon.trust.settled()
+            await self.daemon.trust.settled(call.principal.name)
         return self.daemon.own
 
     @routes.declare("GET", urls.STATUS, access=AnyKey(), answers=Status)

@@ -216,7 +216,6 @@ class Near:
     def __init__(self, request: EdgeRequest, far: Far) -> None:
         self._request = request
         self._far = far
-
         self._transport: Any = request.channel.transport
         self._far_transport: Any = far.transport
 

@@ -99,6 +99,8 @@ def test_a_manual_entry_becomes_the_real_one_when_its_node_id_is_learnt() -> Non
     assert book.put(real, instead_of=base.node_id) == ("manual-10.0.0.9:19532",)
     assert [(r.node_id, r.name, r.hostname, r.last_seen) for r in book.all()] == [("n1", "kai", "kais-mac", 7)]
     assert book.resolve("manual-10.0.0.9:19532").node_id == "n1", "whoever read the list just before may still mean it"
+    book.put(evolve(record(None, "n2"), address="10.0.0.1", hostname="manual-10.0.0.9:19532"))
+    assert book.resolve("manual-10.0.0.9:19532").node_id == "n1", "and a stranger can't call himself so"
 
 
 def test_a_removed_peer_is_gone_and_cannot_be_removed_twice() -> None:

@@ -76,3 +76,17 @@ def test_what_is_no_bearer_key_is_no_key(header: bytes) -> None:
 def test_a_keyring_shows_no_key() -> None:
     assert OWN not in repr(RING)
     assert KAIS not in repr(RING)
+
+
+def test_a_pending_key_is_that_until_it_is_in_use() -> None:
+    auth = Auth(api_key=OWN, allowed_keys={"kai": KAIS})
+    waits = Keyring.of(auth, {"kai": LEOS, "gone": "e" * 64})
+    for key, is_pending in ((KAIS, False), (LEOS, True)):
+        found = waits.identify(f"Bearer {key}".encode())
+        assert isinstance(found, PeerPrincipal)
+        assert (found.name, found.is_pending) == ("kai", is_pending)
+    used = Keyring.of(auth, {"kai": KAIS}).identify(f"Bearer {KAIS}".encode())
+    assert isinstance(used, PeerPrincipal)
+    assert not used.is_pending
+    with pytest.raises(Forbidden):
+        waits.identify(b"Bearer " + b"e" * 64)

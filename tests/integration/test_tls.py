@@ -178,6 +178,26 @@ def test_new_keys_are_made_over_the_link_and_the_old_ones_open_nothing(secure: t
     refused(a.ask("GET", "/status", key=old_theirs), 403, 1002)
 
 
+def test_new_keys_that_the_other_side_cannot_store_are_not_called_confirmed(secure: tuple[Node, Node]) -> None:
+    a, b = secure
+    before = b.layout.config.read_text()
+    b.layout.config.write_text("{")
+    assert a.ask("POST", "/trust/bravo/rotate").body == {"success": True, "name": "bravo", "confirmed": False}
+    b.layout.config.write_text(before)
+    assert a.ask("GET", "/peers/bravo/status").status == 200, "its new key is taken, and now it can be stored"
+    until(lambda: keys(b, "alfa") == keys(a, "bravo")[::-1])
+    until(lambda: b.ask("GET", "/peers/alfa/status").status == 200)
+
+
+def test_several_rotations_at_once_leave_keys_that_work(secure: tuple[Node, Node]) -> None:
+    a, b = secure
+    for _ in range(5):
+        for node, peer in ((a, "bravo"), (b, "alfa")):
+            assert node.ask("POST", f"/trust/{peer}/rotate").status == 200
+    assert a.ask("GET", "/peers/bravo/status").status == 200
+    assert b.ask("GET", "/peers/alfa/status").status == 200
+
+
 @pytest.mark.parametrize("dies", ["alfa", "bravo"])
 def test_wherever_a_rotation_is_cut_off_the_two_can_talk_afterwards(secure: tuple[Node, Node], dies: str) -> None:
     """The responder has pending keys, and one of the two is killed before anybody used them."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from typing import Any
+from weakref import ref
 
 import pytest
 from twisted.internet import reactor as real_reactor
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from loopsy.services.transports import be_prompt, write_now
 
@@ -90,26 +94,75 @@ def test_what_is_no_connection_is_left_alone() -> None:
     assert transport.value() == b"as ever"
 
 
+class End(Protocol):
+    """One end of a connection."""
+
+    def __init__(self) -> None:
+        self.made: Deferred[End] = Deferred()
+        self.lost: Deferred[None] = Deferred()
+        self.got = b""
+
+    @property
+    def way(self) -> Any:
+        return self.transport
+
+    def connectionMade(self) -> None:
+        self.made.callback(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.got += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.callback(None)
+
+
+async def connected() -> tuple[End, End]:
+    """Both ends of a real connection."""
+    there = End()
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(lambda: there))
+    here = await TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(Factory.forProtocol(End))
+    await there.made
+    await port.stopListening()
+    return here, there
+
+
 async def test_a_real_connection() -> None:
     """Written and taken without a turn of the reactor between, and without waiting for receipts."""
-    made: Deferred[Protocol] = Deferred()
-
-    class Server(Protocol):
-        def connectionMade(self) -> None:
-            made.callback(self)
-
-    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(Server))
-    client: Any = await TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(
-        Factory.forProtocol(Protocol)
-    )
-    server: Any = await made
-    be_prompt(client.transport)
-    client.transport.write(b"key")
-    raw: socket.socket = server.transport.getHandle()
+    here, there = await connected()
+    be_prompt(here.transport)
+    here.way.write(b"key")
+    raw: socket.socket = there.way.getHandle()
     raw.settimeout(30)
     assert raw.recv(10) == b"key"
     raw.setblocking(False)
-    assert client.transport.getTcpNoDelay()
-    for each in (client, server):
-        each.transport.abortConnection()
-    await port.stopListening()
+    assert here.way.getTcpNoDelay()
+    here.way.loseConnection()
+    await there.lost
+
+
+async def test_nothing_leaves_after_a_cut() -> None:
+    """Who is revoked gets nothing more, though the transport says that it is connected until the next turn."""
+    here, there = await connected()
+    be_prompt(here.transport)
+    here.way.write(b"before ")
+    here.way.abortConnection()
+    here.way.write(b"secret")
+    await there.lost
+    assert there.got in (b"before ", b"")  # (a reset may take what was not read)
+    be_prompt(here.transport)  # gone: there is nothing to do
+
+
+async def test_an_ended_connection_is_not_kept() -> None:
+    here, there = await connected()
+    gc.disable()
+    try:
+        be_prompt(there.transport)
+        known = ref(there.way)
+        here.way.loseConnection()
+        await there.lost
+        there.transport = None
+        await deferLater(reactor, 0)
+        await deferLater(reactor, 0)
+        assert known() is None
+    finally:
+        gc.enable()

@@ -145,7 +145,8 @@ export default function Peers({ place }) {
   const peers = useResource("/peers", ["peer", "pairing"]);
   const [open, setOpen] = useState(place.rest[0] || null);
   const [dialog, setDialog] = useState(null);
-  const shown = (peers.data?.peers || []).find((peer) => [peer.nodeId, `manual-${peer.address}:${peer.port}`].includes(open));
+  const shown = (peers.data?.peers || []).find((peer) => peer.nodeId === open)
+    || (peers.data?.peers || []).find((peer) => `manual-${peer.address}:${peer.port}` === open); // it has just said its own
   return html`<div class="spread"><h1>Peers</h1><div class="row"><button type="button" onClick=${() => setDialog("add")}>Add by address</button>
       <button type="button" class="primary" onClick=${() => setDialog("pair")}>Pair a machine</button></div></div>
     <${Loading} of=${peers}>${peers.data?.peers.length ? html`<${Table} label="Peers" heads=${HEADS} rows=${peers.data.peers.map((peer) => ({ key: peer.nodeId, cells: cells(peer, () => setOpen(peer.nodeId)) }))} />` : html`<${Empty}>No machine is known yet. Pair one: both show a number, and you compare.<//>`}<//>
