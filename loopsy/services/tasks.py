@@ -18,7 +18,8 @@ from twisted.logger import Logger
 from loopsy.core import tasks
 from loopsy.core.principals import LOCAL, PeerPrincipal, Principal, Scope, scopes_of
 from loopsy.core.task_events import Budget
-from loopsy.core.tasks import Life, Pending, Plan, Slots
+from loopsy.core.task_slots import Slots
+from loopsy.core.tasks import Life, Pending, Plan
 from loopsy.errors import Forbidden, InternalError, InvalidRequest, TaskIsOver
 from loopsy.services import leftovers
 from loopsy.services.audit import Audit

@@ -1,4 +1,4 @@
-"""The life of a task, its slots, and who may what."""
+"""The life of a task, and who may what."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from loopsy.core import tasks
 from loopsy.core.principals import DEFAULT_SCOPES, LOCAL, PeerPrincipal, Scope
-from loopsy.core.tasks import Ending, Life, Over, Pending, Plan, Running, Slots, Waiting
-from loopsy.errors import Forbidden, NoPendingApproval, TaskIsOver, TaskNotFound, TooManyTasks
+from loopsy.core.tasks import Ending, Life, Over, Pending, Plan, Running, Waiting
+from loopsy.errors import Forbidden, NoPendingApproval, TaskIsOver, TaskNotFound
 from loopsy.wire import codec
 from loopsy.wire.tasks import FINAL, STATUSES, Approval, CreateTask, Task, TaskResult
 
@@ -177,55 +177,3 @@ def test_another_s_task_is_none() -> None:
     for caller, owner in ((KAI, "mia"), (KAI, "local")):
         with pytest.raises(TaskNotFound):
             tasks.check_is_for(caller, owner, "t")
-
-
-# -- slots ------------------------------------------------------------------------------------------------------------
-def test_slots_and_the_queue() -> None:
-    slots = Slots()
-    assert slots.admit("a", "kai", 2, False)
-    assert slots.admit("b", "kai", 2, True)
-    with pytest.raises(TooManyTasks):
-        slots.admit("c", "kai", 2, False)
-    assert not slots.admit("c", "kai", 2, True)
-    assert not slots.admit("d", "kai", 2, True)
-    assert [slots.position(name) for name in "acd"] == [None, 1, 2]
-    assert slots.next(2) is None
-    slots.gone("c")
-    slots.gone("a")
-    with pytest.raises(TooManyTasks):
-        slots.admit("e", "kai", 2, False)  # nobody is overtaken
-    assert slots.next(2) == "d"
-    assert slots.next(2) is None
-    assert slots.next(3) is None
-
-
-def test_peers_that_use_all_slots_leave_this_machines_user_its_own() -> None:
-    slots = Slots()
-    assert slots.admit("a", "kai", 2, False)
-    assert slots.admit("b", "leo", 2, False)
-    assert not slots.admit("c", "kai", 2, True)
-    assert slots.admit("mine 1", LOCAL.name, 2, False)
-    assert slots.admit("mine 2", LOCAL.name, 2, False)
-    with pytest.raises(TooManyTasks):
-        slots.admit("mine 3", LOCAL.name, 2, False)
-    assert not slots.admit("mine 3", LOCAL.name, 2, True)
-    assert [slots.position(name) for name in ("mine 3", "c")] == [1, 2]
-    slots.gone("a")
-    slots.gone("b")
-    assert slots.next(2) is None, "the user's own two run still"
-    slots.gone("mine 1")
-    assert slots.next(2) == "mine 3"
-    assert slots.next(2) is None, "for a peer all count"
-    slots.gone("mine 2")
-    assert slots.next(2) == "c"
-
-
-def test_the_queue_has_an_end() -> None:
-    slots = Slots()
-    slots.admit("first", "kai", 1, False)
-    for number in range(tasks.QUEUE):
-        slots.admit(str(number), "kai", 1, True)
-    with pytest.raises(TooManyTasks):
-        slots.admit("one more", "leo", 1, True)
-    assert not slots.admit("the user's", LOCAL.name, 0, True)
-    assert slots.position("the user's") == 1
