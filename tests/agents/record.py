@@ -98,7 +98,7 @@ def _lines(driven: Driven, home: str) -> Iterator[list[str]]:
 
 def _scrubbed(line: str, home: str) -> str:
     line = line.replace(home.replace("/", "-").replace(".", "-"), HOME.replace("/", "-")).replace(home, HOME)
-    line = line.replace("/root/", "/home/")
+    line = line.replace(f"{Path.home()}/", "/home/")
     try:
         return json.dumps(_short(json.loads(line)), separators=(",", ":"))
     except ValueError:
