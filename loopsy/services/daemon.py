@@ -169,7 +169,7 @@ def build(reactor: Any, layout: Layout, config: Config) -> tuple[Backwards, Daem
         *(Held(pid_file), log, storage, events, audit, context, peers, detached, execution),
         *(pairing, transfers, transfer, uploads, dashboard, relay, terminals, messages, delivery),
     ]
-    children += [tasks, offers, discovery, Distrust(settings, storage, execution, detached, terminals)]
+    children += [tasks, offers, discovery, Distrust(settings, storage, execution, detached, terminals, uploads)]
     if tls is not None:
         children.append(Renewal(reactor, layout, own.hostname, peers, storage))
     for service in children:

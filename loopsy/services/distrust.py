@@ -1,4 +1,4 @@
-"""What goes on without its caller (detached jobs, terminals) ends when that caller may no longer.
+"""What goes on without its caller (detached jobs, terminals, begun uploads) ends when that caller may no longer.
 
 Requests are cut by the site, and AI tasks look for themselves.
 """
@@ -16,6 +16,7 @@ from loopsy.services.execution import Execution
 from loopsy.services.settings import Settings
 from loopsy.services.storage import Storage
 from loopsy.services.terminals import Terminals
+from loopsy.services.uploads import Uploads
 from loopsy.store import tasks
 from loopsy.wire.terminals import ENDED, Terminal
 
@@ -27,10 +28,16 @@ class Distrust(Service):
     log = Logger()
 
     def __init__(
-        self, settings: Settings, storage: Storage, execution: Execution, detached: Detached, terminals: Terminals
+        self,
+        settings: Settings,
+        storage: Storage,
+        execution: Execution,
+        detached: Detached,
+        terminals: Terminals,
+        uploads: Uploads,
     ) -> None:
         self._settings, self._storage = settings, storage
-        self._execution, self._detached, self._terminals = execution, detached, terminals
+        self._execution, self._detached, self._terminals, self._uploads = execution, detached, terminals, uploads
         settings.when_changed(self._look)
 
     def startService(self) -> None:
@@ -46,6 +53,7 @@ class Distrust(Service):
             if not self._still(terminal.from_, Scope.TERMINAL):
                 self._end(terminal)
         self._detached.disown(self._is_unknown)
+        self._uploads.disown(self._is_unknown)
         done = self._storage.write(partial(tasks.disown, known=(LOCAL.name, *self._settings.config.auth.allowed_keys)))
         done.addErrback(lambda failure: self.log.failure("tasks of peers that are gone stay theirs", failure))
 

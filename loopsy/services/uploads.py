@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from hashlib import new as new_hash
@@ -172,6 +172,15 @@ class Uploads(Service):
         :raises UploadMissing:
         """
         await self._drop(self.find(principal, upload_id), "the upload was cancelled")
+
+    def disown(self, is_out: Callable[[str], bool]) -> None:
+        """What those began who, as ``is_out`` says, are trusted no longer is dropped: whoever comes after one under its
+        name goes on with nothing."""
+        for upload_id in [each for each, (owner, _) in self._finished.items() if is_out(owner)]:
+            del self._finished[upload_id]
+        for live in [live for live in self._live.values() if is_out(live.upload.owner)]:
+            done = Deferred.fromCoroutine(self._drop(live, "its sender is trusted no longer"))
+            done.addErrback(lambda failure: self.log.failure("an upload could not be dropped", failure))
 
     def _still_may_now(self, principal: Principal, upload: Upload) -> None:
         """The policy may have been changed since the upload began."""

@@ -245,6 +245,29 @@ def test_a_policy_that_was_tightened_holds_for_what_was_begun(make_node: Any) ->
     refused(patch(node, where, 0, b"1234567890", key=key), 403, 4001)
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_what_a_revoked_peer_began_is_dropped_and_nobody_goes_on_with_it(make_node: Any, is_running: bool) -> None:
+    key, heirs = "e" * 64, "f" * 64
+    node = make_node(auth={"allowedKeys": {"eve": key}}).start()
+    where = address(begin(node, 10, path="~/f", key=key))
+    assert patch(node, where, 0, b"1234", key=key).status == 204
+    done = address(begin(node, 2, path="~/done", key=key))
+    assert patch(node, done, 0, b"ab", key=key).status == 200
+    own = address(begin(node, 10, path="~/own"))
+    assert len(parts(node)) == 2
+    if is_running:
+        assert node.ask("POST", "/trust/eve/revoke").status == 200
+    else:
+        node.stop()
+        node.write_config(auth={"allowedKeys": {}})
+        node.start()
+    until(lambda: len(parts(node)) == 1, "the end of what was begun")
+    node.write_config(auth={"allowedKeys": {"eve": heirs}})
+    assert node.ask("POST", "/reload").status == 200
+    assert [node.ask("HEAD", each, key=heirs).status for each in (where, done)] == [404, 404]
+    assert node.ask("HEAD", own).status == 200
+
+
 def test_a_full_disk_keeps_what_arrived_and_the_old_file(node: Node, small_disk: Path) -> None:  # noqa: F811
     (small_disk / "f").write_text("old")
     refused(begin(node, 60_000_000, path=f"{small_disk}/f"), 507, 4005)
