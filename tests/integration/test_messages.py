@@ -474,7 +474,9 @@ def test_a_peer_reads_nobodys_boxes_and_sends_in_nobodys_name(mia: tuple[Node, s
 
 def test_deliveries_are_counted(mia: tuple[Node, str, str]) -> None:
     node, key, kais = mia
-    statuses = [deliver(node, key, envelope(f"m{n}")).status for n in range(620)]
+    statuses: list[int] = []
+    while 429 not in statuses and len(statuses) < 5000:  # while it lasts, some of the rate comes back
+        statuses.append(deliver(node, key, envelope(f"m{len(statuses) % 600}")).status)
     assert statuses[:600] == [200] * 600
-    assert 429 in statuses
+    assert statuses[-1] == 429
     assert deliver(node, kais, envelope("k")).status == 200, "each peer for itself"
