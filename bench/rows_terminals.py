@@ -26,9 +26,6 @@ WAIT_S = 60.0
 READY = b"ready-for-keys"
 ECHOES = f"stty raw -echo; printf {READY.decode()}; exec cat"
 """The PTY's own echo would do as well; cat's goes through a program, as an editor's does."""
-GOALS = {"plain": 2.0, "TLS": 3.0}
-"""With TLS a key and its echo are sealed and opened twice, each time by an OpenSSL that is cold, on top of Python's own
-turns."""
 
 
 class Window:
@@ -120,7 +117,7 @@ def echo(rig: Rig, commands: Mapping[str, Sequence[str]]) -> Iterator[Result]:
                 measured=ms([a]),
                 yardstick=ms([b]),
                 value=a / b,
-                goal=at_most(GOALS[link]),
+                goal=at_most(2),
                 remarks=f"n={KEYS}, in turns",
             )
 
