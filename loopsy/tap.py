@@ -40,6 +40,10 @@ class Options(usage.Options):
 def makeService(options: Options) -> IService:
     """The whole daemon as one service."""
     gc.disable()  # what is imported stays: looking through it again and again would take a tenth of the start
+    with suppress(ImportError):  # there is no epoll
+        from loopsy.reactor import install
+
+        install()
     from twisted.internet import reactor
 
     from loopsy.services.daemon import build

@@ -19,7 +19,7 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, ResponseDone
 from twisted.web.http_headers import Headers
@@ -29,6 +29,7 @@ from zope.interface import implementer
 from loopsy.client import heads
 from loopsy.client.bodies import BytesBody
 from loopsy.client.pins import ANY, PinnedConnections, connections
+from loopsy.client.tls import Tls
 from loopsy.errors import LoopsyError, PeerTimeout, PeerUnreachable, from_wire
 from loopsy.wire import codec, urls
 from loopsy.wire.peers import NodeIdentity
@@ -167,7 +168,7 @@ class PeerClient:
             if target.pin is None:
                 return await endpoint.connect(protocol)
             tls = TLSMemoryBIOFactory(connections(target.pin, target.label or target.address), True, protocol)
-            tls.protocol = TLSMemoryBIOProtocol  # not the one that keeps small writes for the reactor's next turn
+            tls.protocol = Tls
             wrapped: Any = await endpoint.connect(tls)
             return wrapped.wrappedProtocol
         except Exception as error:

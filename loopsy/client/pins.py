@@ -12,6 +12,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from loopsy.client.tls import Connection
 from loopsy.errors import PinMismatch
 
 SEPARATOR = ","
@@ -39,7 +40,7 @@ class PinnedConnections:
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """A connection that checks its peer's leaf certificate in the handshake. No SNI: a peer is not a name."""
-        connection = SSL.Connection(self.context, None)
+        connection = Connection(self.context)
 
         def verify(_: Any, certificate: Any, __: int, depth: int, ___: int) -> bool:
             if depth != 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -131,13 +130,13 @@ class WebSocket:
             raise ConnectionBroken(f"the daemon speaks no WebSocket: {error}") from None
 
     def _recv(self) -> bytes:
-        try:
-            with contextlib.suppress(BlockingIOError):
+        while True:
+            try:
                 return self._socket.recv(PIECE)
-            select.select([self._socket], [], [])
-            return self._socket.recv(PIECE)
-        except OSError:
-            return b""  # reset: that it ended is all there is to tell
+            except BlockingIOError:
+                select.select([self._socket], [], [])
+            except OSError:
+                return b""  # reset: that it ended is all there is to tell
 
     @property
     def has_early(self) -> bool:

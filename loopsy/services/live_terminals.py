@@ -119,13 +119,7 @@ class LiveTerminal:
 
     # -- from the program -----------------------------------------------------------------------------------------
     def printed(self, data: bytes) -> None:
-        """Some output."""
-        self._was_used()
-        self._screen.feed(data)
-        if self._first is not None:
-            self._first = self._first + data if len(self._first) + len(data) <= FIRST_BYTES else None
-        if self.recording is not None:
-            self.recording.printed(data)
+        """Some output: to those who wait for it first."""
         for seat in tuple(self._seats):
             if seat.is_behind:
                 seat.missed += 0 if seat.is_new else len(data)
@@ -133,6 +127,12 @@ class LiveTerminal:
                 seat.is_behind, seat.missed = True, len(data)
             else:
                 seat.viewer.show(data)
+        self._was_used()
+        self._screen.feed(data)
+        if self._first is not None:
+            self._first = self._first + data if len(self._first) + len(data) <= FIRST_BYTES else None
+        if self.recording is not None:
+            self.recording.printed(data)
         self._read_later()
 
     def full(self, is_full: bool) -> None:
@@ -258,8 +258,8 @@ class LiveTerminal:
     # -- to the program -------------------------------------------------------------------------------------------
     def type(self, data: bytes) -> None:
         """Input."""
-        self._was_used()
         self.process.write(data)
+        self._was_used()
 
     def resize(self, columns: int, lines: int) -> None:
         """Another size."""

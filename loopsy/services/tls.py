@@ -7,6 +7,7 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.ssl import CertificateOptions
 
+from loopsy.client.tls import ServerConnections
 from loopsy.store import certificate
 from loopsy.store.layout import Layout
 
@@ -19,7 +20,7 @@ class OwnTls:
     """What peers pin."""
     expires: int
     """ms since the epoch."""
-    context: Any
+    connections: ServerConnections
     """For Twisted: TLS 1.2 at least."""
 
 
@@ -34,5 +35,5 @@ def own_tls(layout: Layout, hostname: str) -> OwnTls:
     return OwnTls(
         fingerprint=own.fingerprint,
         expires=round(own.expires.timestamp() * 1000),
-        context=CertificateOptions(privateKey=key, certificate=shown),
+        connections=ServerConnections(CertificateOptions(privateKey=key, certificate=shown).getContext()),
     )

@@ -86,7 +86,7 @@ class Listener(Service):
         self._site = Site(reactor, edge, body_limit(daemon.settings.config.context))
         self._execution, self._terminals = daemon.execution, daemon.terminals
         self._tasks = daemon.tasks
-        self._factory = OnePort(self._site, None if daemon.tls is None else daemon.tls.context)
+        self._factory = OnePort(self._site, None if daemon.tls is None else daemon.tls.connections)
         daemon.settings.when_changed(self._site.recheck)
         daemon.dashboard.when_left(self._site.recheck)
         self._ports: list[IListeningPort] = []

@@ -10,9 +10,10 @@ from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from loopsy.client.tls import Tls
 from loopsy.core.hosts import is_loopback
 from loopsy.errors import TlsNeeded
 from loopsy.web.site import Site
@@ -32,13 +33,13 @@ class OnePort(Factory):
 
     noisy = False
 
-    def __init__(self, site: Site, context: Any | None) -> None:
-        """``context``: our TLS, or None while it is off."""
+    def __init__(self, site: Site, connections: Any | None) -> None:
+        """``connections``: makes the TLS side of those that come in; None while TLS is off."""
         self.site = site
         self._open: Counter[str] = Counter()
-        self.secure = None if context is None else TLSMemoryBIOFactory(context, False, site)
+        self.secure = None if connections is None else TLSMemoryBIOFactory(connections, False, site)
         if self.secure is not None:
-            self.secure.protocol = TLSMemoryBIOProtocol  # not the one that keeps small writes for the next turn
+            self.secure.protocol = Tls
 
     def doStart(self) -> None:
         """The site starts with us."""

@@ -235,14 +235,14 @@ class Near:
 
     def write(self, data: bytes) -> None:
         """From the peer to the client."""
-        self._request.sentLength += len(data)
         self._transport.write(data)
+        self._request.sentLength += len(data)
 
     def dataReceived(self, data: bytes) -> None:
         """From the client to the peer."""
-        self._request.bytes_in += len(data)
         if not self._far.is_gone:
             self._far_transport.write(data)
+        self._request.bytes_in += len(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client left, or was cut."""

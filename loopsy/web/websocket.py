@@ -92,15 +92,14 @@ class WebSocket:
 
     def dataReceived(self, data: bytes) -> None:
         """From the channel. After our close only the other side's is waited for; the rest is thrown away."""
+        small = None if self._is_deaf else self._small.take(data)
+        if small is not None:
+            if not self._over:
+                self._endpoint.data(small)
+        elif not self._is_deaf:
+            self._parse(data)
         self._heard = True
         self._request.bytes_in += len(data)
-        if self._is_deaf:
-            return
-        small = self._small.take(data)
-        if small is None:
-            self._parse(data)
-        elif not self._over:
-            self._endpoint.data(small)
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -173,8 +172,8 @@ class WebSocket:
             self._send(self._connection.send(event))
 
     def _send(self, data: bytes) -> None:
-        self._request.sentLength += len(data)
         self._transport.write(data)
+        self._request.sentLength += len(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """From the channel."""

@@ -6,6 +6,11 @@ their way through the network (docs/decisions/051): so these are dealt with here
 
 from __future__ import annotations
 
+from itertools import cycle
+from operator import xor
+
+from loopsy.wire.framing import Framing
+
 MESSAGE = 0x82
 """The first byte of a binary message in one frame."""
 SMALL = 125
@@ -20,14 +25,12 @@ def small_frame(data: bytes, key: bytes = b"") -> bytes:
     """One binary message of at most ``SMALL`` bytes; a client's with its masking ``key`` of four random bytes."""
     if not key:
         return bytes((MESSAGE, len(data))) + data
-    return bytes((MESSAGE, MASKED | len(data))) + key + masked(data, key)
+    return bytes((MESSAGE, MASKED | len(data), *key, *map(xor, data, cycle(key))))
 
 
 def masked(data: bytes, key: bytes) -> bytes:
     """Some bytes under a masking key, or without it again."""
-    size = len(data)
-    mask = (key * (size // KEY_BYTES + 1))[:size]
-    return (int.from_bytes(data, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
+    return bytes(map(xor, data, cycle(key)))
 
 
 class SmallFrames:
@@ -38,15 +41,12 @@ class SmallFrames:
         self._are_masked = are_masked
         self._shape = MASKED if are_masked else 0
         self._ahead = 2 + (KEY_BYTES if are_masked else 0)
-        self._begun = b""
-        """Of a head that is not all here."""
-        self._left = 0
-        """Bytes that are still to come of the present frame."""
+        self._framing = Framing(_frame_size)
         self._is_amid_message = False
 
     def take(self, data: bytes) -> bytes | None:
         """The message, where ``data`` is just that. None: it is for the parser, as is the rest of what it begins."""
-        if not (self._left or self._begun or self._is_amid_message) and len(data) >= self._ahead:
+        if self._framing.is_between and not self._is_amid_message and len(data) >= self._ahead:
             size = data[1] ^ self._shape
             if data[0] == MESSAGE and size <= SMALL and len(data) == self._ahead + size:
                 return masked(data[self._ahead :], data[2 : self._ahead]) if self._are_masked else data[2:]
@@ -55,17 +55,9 @@ class SmallFrames:
 
     def follow(self, data: bytes) -> None:
         """The parser gets this: note how far into which frame it is."""
-        data, self._begun = self._begun + data, b""
-        at = self._left
-        while at < len(data):
-            size = _frame_size(data, at)
-            if size == 0:
-                self._begun, self._left = data[at:], 0
-                return
-            if not data[at] & 0x08:  # (control frames come between those of a message)
-                self._is_amid_message = not data[at] & 0x80
-            at += size
-        self._left = at - len(data)
+        for first in self._framing.follow(data):
+            if not first & 0x08:  # (control frames come between those of a message)
+                self._is_amid_message = not first & 0x80
 
 
 def _frame_size(data: bytes, at: int) -> int:

@@ -49,6 +49,23 @@ def test_init_start_status_restart_stop(machine: Machine) -> None:
     assert "Traceback" not in machine.log
 
 
+@pytest.mark.parametrize(("options", "name"), [([], "loopsy.reactor.Reactor"), (["--reactor=poll"], "PollReactor")])
+def test_the_daemon_has_a_reactor_of_its_own_unless_another_is_asked_for(
+    machine: Machine, options: list[str], name: str
+) -> None:
+    machine.set_up()
+    program = "from twisted.scripts.twistd import run; run()"
+    words = [sys.executable, "-c", program, "--pidfile=", *options, "-n", "loopsy", "-d", str(machine.root)]
+    with subprocess.Popen(words, cwd=machine.root, stdout=subprocess.PIPE, text=True) as daemon:
+        try:
+            until(lambda: machine.run("status").returncode == 0)
+        finally:
+            daemon.terminate()
+        said = daemon.communicate()[0]
+    assert f"{name}." in next(line for line in said.splitlines() if "reactor class" in line)
+    assert daemon.returncode == 0
+
+
 def test_a_second_start_leaves_the_first_alone(machine: Machine) -> None:
     machine.set_up().ok("start")
     pid = machine.pid
