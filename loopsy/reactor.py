@@ -16,7 +16,7 @@ from twisted.python import log
 
 
 class Reactor(EPollReactor):
-    """As Twisted's, but for that context."""
+    """As Twisted's, but for that context where there is something to read."""
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, for so many seconds at most, and deal with each."""
@@ -24,28 +24,23 @@ class Reactor(EPollReactor):
         for fd, event in ready:
             selectable = self._selectables.get(fd)
             if selectable is not None:
-                self._deal_with(selectable, fd, event)
+                try:
+                    why = selectable.doRead() if event == EPOLLIN else self._deal_with(selectable, fd, event)
+                except BaseException as error:
+                    log.err()
+                    why = error
+                if why:
+                    self._lose(selectable, why)
 
     doIteration = doPoll
 
-    def _deal_with(self, selectable: Any, fd: int, event: int) -> None:
-        """What goes wrong with one descriptor is logged, and no other's business."""
-        try:
-            if event == EPOLLIN:
-                self._read(selectable)
-            else:
-                self._doReadOrWrite(selectable, fd, event)
-        except BaseException:
-            log.err()
+    def _deal_with(self, selectable: Any, fd: int, event: int) -> Any:
+        """All but mere reading is rare: as Twisted does it."""
+        return log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
 
-    def _read(self, selectable: Any) -> None:
-        try:
-            why = selectable.doRead()
-        except BaseException as error:
-            log.err()
-            why = error
-        if why:
-            self._disconnectSelectable(selectable, why, True)
+    def _lose(self, selectable: Any, why: Any) -> None:
+        """What goes wrong with one descriptor's farewell is no other's business."""
+        log.callWithLogger(selectable, self._disconnectSelectable, selectable, why, True)
 
 
 def install() -> None:

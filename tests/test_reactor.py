@@ -24,7 +24,8 @@ class Descriptor:
         return self._fd
 
     def logPrefix(self) -> str:
-        raise AssertionError("no log context is made")
+        self.calls.append("log prefix")
+        return "one"
 
     def _act(self, name: str) -> Any:
         self.calls.append(name)
@@ -93,7 +94,7 @@ def test_who_can_be_written_to_writes_after_reading(reactor: Any, ends: Any) -> 
     reactor.addReader(one)
     reactor.addWriter(one)
     reactor.doIteration(0)
-    assert one.calls == ["read", "write"]
+    assert one.calls == ["log prefix", "read", "write"]
 
 
 def test_the_end_of_one_is_its_end(reactor: Any, ends: Any) -> None:
@@ -115,7 +116,7 @@ def test_one_that_fails_is_logged_and_dropped_and_the_others_go_on(
     reactor.addReader(bad)
     reactor.addReader(good)
     reactor.doIteration(0)
-    assert (bad.calls, bad.lost, good.calls) == (["read"], error, ["read"])
+    assert (bad.calls, bad.lost, good.calls) == (["read", "log prefix"], error, ["read"])
     assert logged == [error]
     assert reactor.getReaders().count(bad) == 0
 

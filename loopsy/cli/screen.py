@@ -21,6 +21,8 @@ from loopsy.wire import urls
 from loopsy.wire.terminals import CELLS_MAX, SIDE_MAX, SUBPROTOCOL, WRITE
 
 TYPED = 16 * 1024
+Ready = list[tuple[int, int]]
+"""Descriptors that can be read; what poll says of each, which is of no use here."""
 
 CTRL_C = b"\x03"
 HELP = b"\r\n~.  leave (the terminal goes on)\r\n~?  this help\r\n~~  a tilde\r\n"
@@ -147,25 +149,30 @@ class _Session:
     def run(self) -> int | None:
         """Both ways until the end."""
         while not self._is_over and not self._escape.leaves:
-            ready = [self._daemon] if self._socket.has_early else self._wait()
-            if self._daemon in ready:
-                self._receive()
-            if self._resized in ready:
-                os.read(self._resized, 512)
-                columns, lines = size()
-                self._socket.say({"type": "resize", "cols": columns, "rows": lines})
-            if 0 in ready:
-                self._typed()
+            for descriptor, _ in self._wait():
+                if descriptor == 0:
+                    self._typed()
+                elif descriptor == self._daemon:
+                    self._receive()
+                else:
+                    self._was_resized()
         return self._status
 
-    def _wait(self) -> list[int]:
-        """What may be read. While the daemon takes no more, that is not the keyboard."""
+    def _wait(self) -> Ready:
+        """For what may be read. While the daemon takes no more, that is not the keyboard."""
+        if self._socket.has_early:
+            return [(self._daemon, 0)]
         if not self._socket.waiting:
             return self._ready()
         ready, free, _ = select.select([one for one in self._reads if one != 0], [self._daemon], ())
         if free:
             self._socket.flush()
-        return ready
+        return [(descriptor, 0) for descriptor in ready]
+
+    def _was_resized(self) -> None:
+        os.read(self._resized, 512)
+        columns, lines = size()
+        self._socket.say({"type": "resize", "cols": columns, "rows": lines})
 
     def _receive(self) -> None:
         for message in self._socket.receive():
@@ -198,14 +205,14 @@ class _Session:
             _write(self._modes.undone())
 
 
-def _readable(descriptors: Sequence[int]) -> Callable[[], list[int]]:
-    """Waits until some of them can be read, or are at their end; which."""
+def _readable(descriptors: Sequence[int]) -> Callable[[], Ready]:
+    """Waits until some of them can be read, or are at their end."""
     if sys.platform != "linux":  # elsewhere poll may know no terminals
-        return lambda: select.select(descriptors, (), ())[0]
+        return lambda: [(descriptor, 0) for descriptor in select.select(descriptors, (), ())[0]]
     poll = select.poll()  # takes a third of select's time, with a key on its way
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
-    return lambda: [descriptor for descriptor, _ in poll.poll()]
+    return poll.poll
 
 
 def status_of(message: Any) -> int:

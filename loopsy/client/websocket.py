@@ -169,10 +169,9 @@ class WebSocket:
 
     def queue(self, data: bytes) -> None:
         """Behind what waits."""
-        if not self.waiting:
-            data = data[self._send(data) :]
-        if data:
-            self.waiting += data
+        sent = 0 if self.waiting else self._send(data)
+        if sent < len(data):
+            self.waiting += data[sent:]
 
     def flush(self) -> None:
         """Send what the daemon takes now."""

@@ -13,7 +13,6 @@ import signal
 import struct
 import termios
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 import psutil
@@ -55,6 +54,8 @@ class Watcher(Protocol):
 class _Terminal(PTYProcess):
     """Twisted's, read in larger pieces."""
 
+    proto: Any
+
     def doRead(self) -> Any:
         """What is there, up to READ_BYTES. After a short piece nothing more is expected: if there is, we are called
         again."""
@@ -75,12 +76,15 @@ class _Terminal(PTYProcess):
             else:
                 end = CONNECTION_LOST
         if parts and self.proto is not None:
-            self.proto.childDataReceived(1, b"".join(parts))
+            self.proto.outReceived(b"".join(parts))
         return end
 
     def write(self, data: bytes) -> None:
         """What is typed."""
-        write_now(self, partial(os.write, self.fd), data)
+        write_now(self, self._send, data)
+
+    def _send(self, data: bytes) -> int:
+        return os.write(self.fd, data)
 
 
 @implementer(IPushProducer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,22 +13,11 @@ from loopsy.testing.agents import RealAgent, Unavailable, real_agent
 from loopsy.testing.model_api import ModelApi, Scenario
 from loopsy.testing.nodes import Node, keyed_pair
 from tests.integration.machine import Machine
+from tests.waiting import PATIENCE_S as PATIENCE_S
+from tests.waiting import wait_until
 
-PATIENCE_S = 60.0
-"""No condition takes a tenth of this; it is here so that a hanging test ends."""
-
+until = wait_until
 MakeAgent = Callable[..., tuple[RealAgent, ModelApi]]
-
-
-def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    """Wait for ``condition`` to give something true, and return that."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not come about")
 
 
 @pytest.fixture(autouse=True)
