@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import random
 import select
 import subprocess
 import sys
@@ -96,15 +97,15 @@ def loopsy(daemon: Daemon, *words: str) -> list[str]:
 
 
 def echo(rig: Rig, commands: Mapping[str, Sequence[str]]) -> Iterator[Result]:
-    """Keys in turns, one in each window; the first is the yardstick."""
+    """Keys in turns, in an order of chance (what ran just before warms the caches); the first is the yardstick."""
     with ExitStack() as stack:
         windows = {name: stack.enter_context(Window(rig, argv)) for name, argv in commands.items()}
         for window in windows.values():
             window.until(READY)
         times: dict[str, list[float]] = {name: [] for name in windows}
         for number in range(KEYS + 20):
-            for name, window in windows.items():
-                seconds = window.echo()
+            for name in random.sample(list(windows), len(windows)):
+                seconds = windows[name].echo()
                 if number >= 20:
                     times[name].append(seconds)
                 time.sleep(0.01)
