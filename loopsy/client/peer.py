@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from OpenSSL import SSL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
@@ -65,6 +65,22 @@ class Target:
         return f"{'http' if self.pin is None else 'https'}://{host}:{self.port}"
 
 
+@implementer(IStreamClientEndpoint)
+@frozen
+class _Secure:
+    """Connections by another endpoint, within TLS."""
+
+    endpoint: IStreamClientEndpoint
+    tls: PinnedConnections
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Fires with the factory's protocol, once there is a connection; the handshake may still fail."""
+        factory = TLSMemoryBIOFactory(self.tls, True, protocolFactory)
+        factory.protocol = Tls
+        connected: Deferred[Any] = self.endpoint.connect(factory)
+        return connected.addCallback(lambda outer: outer.wrappedProtocol)
+
+
 @implementer(IAgentEndpointFactory)
 @frozen
 class _Endpoints:
@@ -82,7 +98,7 @@ class _Endpoints:
         elif isIPv6Address(host):
             kind = TCP6ClientEndpoint
         endpoint: IStreamClientEndpoint = kind(self.reactor, host, uri.port, timeout=CONNECT_S)
-        return endpoint if self.tls is None else wrapClientTLS(self.tls, endpoint)
+        return endpoint if self.tls is None else _Secure(endpoint, self.tls)
 
 
 class _Connections:
@@ -163,14 +179,10 @@ class PeerClient:
 
         :raises PeerUnreachable: there is none. :raises PinMismatch: another one answered.
         """
-        endpoint = _Endpoints(self._reactor, None).endpointForURI(URI.fromBytes(target.origin.encode()))
+        tls = None if target.pin is None else connections(target.pin, target.label or target.address)
+        endpoint = _Endpoints(self._reactor, tls).endpointForURI(URI.fromBytes(target.origin.encode()))
         try:
-            if target.pin is None:
-                return await endpoint.connect(protocol)
-            tls = TLSMemoryBIOFactory(connections(target.pin, target.label or target.address), True, protocol)
-            tls.protocol = Tls
-            wrapped: Any = await endpoint.connect(tls)
-            return wrapped.wrappedProtocol
+            return await endpoint.connect(protocol)
         except Exception as error:
             raise unreachable(target, error) from None
 

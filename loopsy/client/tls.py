@@ -1,8 +1,9 @@
-"""TLS as Twisted and pyOpenSSL have it, with a short way for short records: on some connections a person waits for
-single keys and their echoes (docs/decisions/051)."""
+"""TLS as Twisted and pyOpenSSL have it, with less beside OpenSSL's own work: a person waits for single keys and their
+echoes, and for large files (docs/decisions/051)."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -12,16 +13,17 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from loopsy.wire.tls_records import SHORT, Records
+from loopsy.wire.tls_records import Records
 
-BUFFER_BYTES = 4096
-"""For the record of SHORT bytes, and what OpenSSL may have to say beside it."""
+RECORD_BYTES = 16 * 1024
+"""What a record holds at most."""
+BUFFER_BYTES = 17 * 1024
+"""For a record, and what OpenSSL may have to say beside it."""
 
 
 class Connection(SSL.Connection):
     """pyOpenSSL's on memory BIOs. Its methods look for errors after successes too, and make a buffer for each call: for
-    a single key that is half of the time. These two call the same functions of OpenSSL, and look only after failures.
-    """
+    a single key that is a third of the time. These two call the same functions, and look only after failures."""
 
     _ssl: Any
     _into_ssl: Any
@@ -31,17 +33,20 @@ class Connection(SSL.Connection):
         super().__init__(context, None)
         self._buffer = no_zero_allocator("char[]", BUFFER_BYTES)
 
-    def seal(self, data: bytes) -> bytes:
-        """``data``, of at most SHORT bytes, as it is to be sent.
-
-        :raises SSL.Error: nothing of it was taken.
-        """
-        sent = lib.SSL_write(self._ssl, data, len(data))
-        if sent <= 0:
-            self._raise_ssl_error(self._ssl, sent)
-        size = lib.BIO_read(self._from_ssl, self._buffer, BUFFER_BYTES)
-        sealed: bytes = ffi.unpack(self._buffer, size)
-        return sealed
+    def seal(self, data: bytes) -> tuple[bytes, int]:
+        """``data`` as it is to be sent, and how much of it that is: not all, where TLS has something against it."""
+        sealed, taken = [], 0
+        while taken < len(data):
+            piece = data[taken : taken + RECORD_BYTES]
+            sent = lib.SSL_write(self._ssl, piece, len(piece))
+            if sent <= 0:
+                with suppress(SSL.Error):  # whoever tries again is told
+                    self._raise_ssl_error(self._ssl, sent)
+                break
+            taken += sent
+            size = lib.BIO_read(self._from_ssl, self._buffer, BUFFER_BYTES)
+            sealed.append(ffi.unpack(self._buffer, size))
+        return b"".join(sealed), taken
 
     def unseal(self, record: bytes) -> bytes:
         """What a whole record of at most SHORT bytes holds.
@@ -57,8 +62,8 @@ class Connection(SSL.Connection):
 
 
 class Tls(TLSMemoryBIOProtocol):
-    """Twisted's, without its gathering of small writes for the reactor's next turn. After the handshake a short write,
-    and what comes as one whole short record, go the short way; what fails there is Twisted's to deal with."""
+    """Twisted's, without its gathering of small writes for the reactor's next turn. After the handshake what is
+    written, and what comes as one whole short record, go the short way; what fails there is Twisted's to deal with."""
 
     _tlsConnection: Connection
     transport: Any
@@ -69,16 +74,14 @@ class Tls(TLSMemoryBIOProtocol):
 
     def write(self, data: bytes) -> None:
         """To the other side."""
-        is_busy = self._appSendBuffer or self._lostTLSConnection or self.disconnecting
-        if is_busy or not self._handshakeDone or not 0 < len(data) <= SHORT:
+        if self._appSendBuffer or self._lostTLSConnection or self.disconnecting or not self._handshakeDone:
             super().write(data)
             return
-        try:
-            sealed = self._tlsConnection.seal(data)
-        except SSL.Error:
-            super().write(data)
-        else:
+        sealed, taken = self._tlsConnection.seal(data)
+        if sealed:
             self.transport.write(sealed)
+        if taken < len(data):
+            super().write(data[taken:])
 
     def dataReceived(self, data: bytes) -> None:
         """From the other side."""

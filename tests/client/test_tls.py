@@ -123,6 +123,22 @@ def test_a_key_goes_the_short_way(own: Any, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(server.take()) > SHORT
 
 
+def test_what_is_not_taken_is_tried_again_by_twisted(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what was sealed of it by then goes first."""
+    client, server = pair(own)
+    seal = Connection.seal
+    monkeypatch.setattr(Connection, "seal", lambda self, data: seal(self, data[:3]))
+    client.tls.write(b"one two")
+    pump(client, server)
+    assert server.app.data == b"one two"
+
+
+def test_a_connection_that_is_shut_seals_nothing(own: Any) -> None:
+    client, _ = pair(own)
+    client.tls._tlsConnection.shutdown()
+    assert client.tls._tlsConnection.seal(b"k") == (b"", 0)
+
+
 @pytest.mark.parametrize("theirs", [Tls, TLSMemoryBIOProtocol])
 def test_a_changed_record_ends_the_connection(own: Any, theirs: Any) -> None:
     client, server = pair(own, theirs=theirs)
