@@ -12,7 +12,6 @@ from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.python.threadpool import ThreadPool
 
 from loopsy.core import commands
 from loopsy.core import execution as rules
@@ -23,10 +22,9 @@ from loopsy.services.clock import now_ms
 from loopsy.services.events import Events
 from loopsy.services.processes import Command, ProcessGroup, Reactor, Receiver, spawn
 from loopsy.services.settings import Settings
+from loopsy.services.starters import Starters
 from loopsy.wire.execution import ExecuteRequest, ExecuteResult, JobInfo, Outcome
 
-STARTERS = 2
-"""Threads that start processes: more compete with the reactor for the interpreter and start no more a second."""
 HIDDEN_PREFIX = "LOOPSY_"
 """Our own variables (a key may be among them) are not passed on to what we start."""
 
@@ -88,7 +86,7 @@ class Execution(Service):
         self._reactor = reactor
         self._events = events
         self._settings = settings
-        self._pool = ThreadPool(0, STARTERS, "starters")
+        self._pool = Starters(reactor)
         self._table = JobTable()
         self._live: dict[str, RunningJob] = {}
         self._all_gone: Deferred[None] | None = None
