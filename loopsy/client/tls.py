@@ -11,6 +11,7 @@ from OpenSSL import SSL
 from OpenSSL._util import ffi, lib, no_zero_allocator
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from loopsy.wire.tls_records import Records
@@ -34,13 +35,16 @@ class Connection(SSL.Connection):
         self._buffer = no_zero_allocator("char[]", BUFFER_BYTES)
 
     def seal(self, data: bytes) -> tuple[bytes, int]:
-        """``data`` as it is to be sent, and how much of it that is: not all, where TLS has something against it."""
+        """``data`` as it is to be sent, and how much of it that is: not all, where TLS has to hear something first.
+
+        :raises SSL.Error: the connection is broken.
+        """
         sealed, taken = [], 0
         while taken < len(data):
             piece = data[taken : taken + RECORD_BYTES]
-            sent = lib.SSL_write(self._ssl, piece, len(piece))
+            sent = lib.SSL_write(self._ssl, ffi.from_buffer(piece), len(piece))
             if sent <= 0:
-                with suppress(SSL.Error):  # whoever tries again is told
+                with suppress(SSL.WantReadError):
                     self._raise_ssl_error(self._ssl, sent)
                 break
             taken += sent
@@ -77,7 +81,11 @@ class Tls(TLSMemoryBIOProtocol):
         if self._appSendBuffer or self._lostTLSConnection or self.disconnecting or not self._handshakeDone:
             super().write(data)
             return
-        sealed, taken = self._tlsConnection.seal(data)
+        try:
+            sealed, taken = self._tlsConnection.seal(data)
+        except SSL.Error:
+            self._tlsShutdownFinished(Failure())
+            return
         if sealed:
             self.transport.write(sealed)
         if taken < len(data):
@@ -86,13 +94,16 @@ class Tls(TLSMemoryBIOProtocol):
     def dataReceived(self, data: bytes) -> None:
         """From the other side."""
         is_one = self._records.is_one(data)
-        if not is_one or self._appSendBuffer or self.disconnecting or not self._handshakeDone:
+        is_busy = self._appSendBuffer or self._lostTLSConnection or self.disconnecting
+        if not is_one or is_busy or not self._handshakeDone:
             super().dataReceived(data)
             return
         try:
             plain = self._tlsConnection.unseal(data)
-        except SSL.Error:
+        except (SSL.WantReadError, SSL.ZeroReturnError):
             self._flushReceiveBIO()
+        except SSL.Error:
+            self._tlsShutdownFinished(Failure())
         else:
             self.wrappedProtocol.dataReceived(plain)
 

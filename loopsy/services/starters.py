@@ -46,11 +46,14 @@ class Starters(ThreadPool):
         self._look = None
         ended, before = self._ended, self._ended_before
         self._ended_before = ended
-        if ended == self._begun:
-            self.adjustPoolsize(0, 1)
-            return
-        if ended == before and self.max < min(self._begun - ended, MOST):
+        pending = self._begun - ended
+        if ended == before and self.max < min(pending, MOST):
             self.adjustPoolsize(self.max + 1, self.max + 1)  # (by the lower bound it comes for what waits already)
+        elif pending + 1 < self.max:
+            self.adjustPoolsize(0, pending + 1)  # one beside those that hang
+        if not pending:
+            self.threads[:] = [thread for thread in self.threads if thread.is_alive()]  # (Twisted keeps them all)
+            return
         self._look = self._reactor.callLater(SLOW_S, self._check)
 
     def stop(self) -> None:

@@ -275,6 +275,7 @@ async def test_no_scope_is_final_and_an_unknown_key_is_not(rig: Rig) -> None:
     rig.kai.fault = Forbidden("peer leo may not use messages here")
     refused = await rig.send()
     await until(lambda: rig.state(refused) == "refused")
+    await rig.settled()  # what is sent while he still writes down the refusal is refused with it
     rig.kai.knows_us = False
     waiting = await rig.send()
     await until(lambda: bool(waits(rig)))

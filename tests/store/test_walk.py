@@ -143,7 +143,8 @@ STEP = st.sampled_from(["in", "out", "no", "d", "f", "..", "l0", "l1", "l2", "l3
     path=st.lists(STEP, min_size=1, max_size=6),
 )
 def test_no_farm_of_links_leads_out(tmp_path_factory: pytest.TempPathFactory, links: list, path: list[str]) -> None:
-    """Whatever is found is what the system's own resolution says, and that is allowed."""
+    """Whatever is found is what the system's own resolution says, and that is allowed. (A dot is nothing to us, also
+    behind a file, where the system says that this is no directory.)"""
     farm = tmp_path_factory.mktemp("farm")
     for name in ("in/d", "in/no", "out"):
         (farm / name).mkdir(parents=True)
@@ -155,7 +156,8 @@ def test_no_farm_of_links_leads_out(tmp_path_factory: pytest.TempPathFactory, li
     wanted = f"{farm}/in/" + "/".join(path)
     try:
         with walk.find(policy(farm), split(wanted)) as place:
-            assert place.status is None or os.path.samestat(place.status, os.stat(wanted))
+            dotless = f"{farm}/in/" + "/".join(step for step in path if step != ".")
+            assert place.status is None or os.path.samestat(place.status, os.stat(dotless))
             assert "/" + "/".join(place.parts) == os.path.realpath(wanted)
             assert lies_in(place.parts, farm / "in")
             assert not lies_in(place.parts, farm / "in/no")
