@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,24 @@ from loopsy.testing.nodes import Node, free_port
 class Fleet:
     """``chief`` knows all the others by key; they know only it."""
 
-    def __init__(self, root: Path, names: Sequence[str], sections: Mapping[str, Mapping[str, Any]] = {}) -> None:
-        """``sections``: by a peer's name, what its config has beyond what a test needs. None is started."""
+    def __init__(
+        self,
+        root: Path,
+        names: Sequence[str],
+        sections: Mapping[str, Mapping[str, Any]] = {},
+        through: Callable[[int], int] = lambda port: port,
+    ) -> None:
+        """``sections``: by a peer's name, what its config has beyond what a test needs. ``through``: at which port the
+        chief reaches the peer that listens at one. None is started."""
         self.chief = Node(root / "chief", "chief")
         self.peers = {name: Node(root / name, name, port=free_port()) for name in names}
         keys = {name: secrets.token_hex(32) for name in names}
         for name, peer in self.peers.items():
             auth = {"apiKey": peer.key, "allowedKeys": {"chief": keys[name]}}
             peer.write_config(auth=auth, **sections.get(name, {}))
-        manual = [{"address": "127.0.0.1", "port": peer.port, "hostname": name} for name, peer in self.peers.items()]
+        manual = [
+            {"address": "127.0.0.1", "port": through(peer.port), "hostname": name} for name, peer in self.peers.items()
+        ]
         self.chief.write_config(
             auth={"apiKey": self.chief.key, "peerKeys": keys}, discovery={"enabled": False, "manualPeers": manual}
         )

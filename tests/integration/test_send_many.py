@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ptyprocess import PtyProcess
 
+from tests.integration.between import Between
 from tests.integration.conftest import until
 from tests.integration.fleet import Fleet
 
-LARGE = 4 << 30
-"""Bytes, sparse here: nobody is done with them before the test is."""
+LARGE = 64 << 20
+SLOW_BPS = 200_000
+"""Over so slow a link a large file is under way for minutes: nobody is done with it before the test is."""
 NAMES = ("able", "bear", "shut", "gone")
 
 
@@ -26,8 +27,7 @@ NAMES = ("able", "bear", "shut", "gone")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two that take files, one that takes none, one that doesn't run."""
     root = tmp_path_factory.mktemp("fleet")
-    sections: dict[str, Any] = {name: {"transfer": {"maxFileSize": LARGE}} for name in ("able", "bear")}
-    sections["shut"] = {"transfer": {"allowedPaths": [str(root / "nowhere")]}}
+    sections = {"shut": {"transfer": {"allowedPaths": [str(root / "nowhere")]}}}
     made = Fleet(root, NAMES, sections).start(but=("gone",))
     for name in ("able", "bear"):
         made.chief.run("peers", "label", name, "files", check=True)
@@ -41,12 +41,27 @@ def home(fleet: Fleet, name: str) -> Path:
     return Path(fleet.peers[name].environment["HOME"])
 
 
-def make_room(fleet: Fleet, name: str) -> None:
-    """What has arrived of a large file is kept there, for the next try; here there is none."""
-    for directory in (home(fleet, name), fleet.peers[name].root):
-        for part in directory.rglob("*"):
-            if part.is_file() and part.stat().st_size > 1 << 20 and part.suffix not in (".db", ".db-wal"):
-                os.truncate(part, 0)
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Two that are behind slow links."""
+    with ExitStack() as links:
+
+        def through(port: int) -> int:
+            return links.enter_context(Between(port, fronts=("splice",), pace_bps=SLOW_BPS)).port
+
+        made = Fleet(tmp_path_factory.mktemp("far"), ("able", "bear"), through=through).start()
+        yield made
+        made.stop()
+    assert "Traceback" not in made.log
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A large file, that costs no room here."""
+    made = tmp_path / "large"
+    with made.open("wb") as file:
+        file.truncate(LARGE)
+    return made
 
 
 @pytest.fixture
@@ -114,14 +129,10 @@ def test_detached_ones_are_told_by_machine_and_id(fleet: Fleet, site: Path) -> N
         assert (home(fleet, name) / "later").read_text() == "first\n"
 
 
-def test_a_terminal_shows_a_bar_for_each_and_ctrl_c_cancels_them_all(fleet: Fleet, tmp_path: Path) -> None:
-    """The file is so large that none can be done in between: sparse here, so it costs no room."""
-    large = tmp_path / "large"
-    with large.open("wb") as file:
-        file.truncate(LARGE)
+def test_a_terminal_shows_a_bar_for_each_and_ctrl_c_cancels_them_all(far: Fleet, large: Path) -> None:
     terminal = PtyProcess.spawn(
         [sys.executable, "-m", "loopsy.cli.main", "send", "--on", "able,bear", str(large), "large"],
-        env={**fleet.chief.environment, "TERM": "xterm"},
+        env={**far.chief.environment, "TERM": "xterm"},
         dimensions=(40, 120),
     )
     shown = b""
@@ -136,11 +147,10 @@ def test_a_terminal_shows_a_bar_for_each_and_ctrl_c_cancels_them_all(fleet: Flee
     assert terminal.exitstatus == 130
     assert re.search(rb"able +130 .*cancelled", shown)
     assert re.search(rb"bear +130 .*cancelled", shown)
-    moved = fleet.chief.ask("GET", "/transfers").body["transfers"]
+    moved = far.chief.ask("GET", "/transfers").body["transfers"]
     assert not [one for one in moved if one["state"] == "running"]
     for name in ("able", "bear"):
-        assert not (home(fleet, name) / "large").exists()
-        make_room(fleet, name)
+        assert not (home(far, name) / "large").exists()
 
 
 def test_a_terminal_shows_a_table(fleet: Fleet, site: Path) -> None:
@@ -159,27 +169,22 @@ def test_a_terminal_shows_a_table(fleet: Fleet, site: Path) -> None:
     assert len(re.findall(rb"(?:able|bear) +0 .*sent 1 file", shown)) == 2
 
 
-def test_a_daemon_that_goes_away_is_told_for_each(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_daemon_that_goes_away_is_told_for_each(far: Fleet, large: Path) -> None:
     """Last: it ends the fleet's chief."""
-    large = tmp_path / "large"
-    with large.open("wb") as file:
-        file.truncate(LARGE)
     running = subprocess.Popen(
         [sys.executable, "-m", "loopsy.cli.main", "send", "--on", "able,bear", "--json", str(large), "huge"],
-        env=fleet.chief.environment,
+        env=far.chief.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
 
     def under_way() -> bool:
-        moved = fleet.chief.ask("GET", "/transfers").body["transfers"]
+        moved = far.chief.ask("GET", "/transfers").body["transfers"]
         return len([one for one in moved if one["state"] == "running" and one["bytesDone"]]) == 2
 
     until(under_way, "both are under way")
-    fleet.chief.kill()
+    far.chief.kill()
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 1
     found = json.loads(output)["results"]
     assert ["went away" in one["error"]["message"] for one in found] == [True, True]
-    for name in ("able", "bear"):
-        make_room(fleet, name)
