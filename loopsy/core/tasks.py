@@ -35,13 +35,14 @@ APPROVALS = 64
 """That one task may wait for at once; agents ask for a handful."""
 RESTARTED = "the daemon was restarted"
 
-Reason = Literal["cancelled", "distrusted", "timeout", "stopped", "flood", "storage"]
+Reason = Literal["cancelled", "distrusted", "timeout", "stopped", "flood", "deaf", "storage"]
 """Why a task is ended before its agent is done."""
 ERRORS = {
     "distrusted": "the machine that asked for it may no longer",
     "timeout": "its time was over",
     "stopped": "the daemon was stopped",
     "flood": "it made far more events than are kept",
+    "deaf": "it asked on without reading its answers",
     "storage": "the daemon could not write its database",
 }
 

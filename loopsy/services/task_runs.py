@@ -32,6 +32,8 @@ from loopsy.wire.tasks import EXIT, PERMISSION_REQUEST, RESULT, STATUS, SYSTEM, 
 
 ASK_S = 0.3
 """Between asking an agent to stop and TERM: enough for it to write its session down."""
+UNREAD_MOST = 8 * 1024 * 1024
+"""Bytes that an agent may leave unread in its input, ours to hold till then: its prompt and answers are a fraction."""
 LINGER_S = 2.0
 """An agent that has given its result and doesn't go (gemini, if it has started MCP servers) is ended so much later."""
 
@@ -162,7 +164,10 @@ class TaskRun(Receiver):
         for happening in step.happenings:
             self._happened(happening)
         if self._group is not None:
-            self._group.write(step.write)
+            if self._group.unread > UNREAD_MOST:
+                self.end("deaf")
+            else:
+                self._group.write(step.write)
             if step.close_stdin:
                 self._group.close_input()
             if self.log.is_full:

@@ -162,6 +162,13 @@ def test_more_than_is_kept_is_left_out_and_said_so(two: tuple[Client, Client]) -
     assert "permission_answer" in kinds(events)
 
 
+def test_one_that_asks_on_and_reads_no_answer_is_ended(two: tuple[Client, Client]) -> None:
+    """The answers wait for it in the daemon: this many would be 20 MB, and it would never end."""
+    bravo, _ = two
+    task = bravo.over(bravo.start("nonsense 160000", "done"))
+    assert (task["status"], task["error"]) == ("failed", "it asked on without reading its answers")
+
+
 def test_changes_are_told_to_readers_of_events(two: tuple[Client, Client]) -> None:
     bravo, _ = two
     import http.client

@@ -5,6 +5,7 @@
     junk TEXT          a line that is no JSON
     long BYTES         a text of so many bytes
     flood COUNT        so many texts
+    nonsense COUNT     ask so many things that nobody knows, and read no answer
     ask COMMAND        ask whether to run a command; run it in a shell if that is allowed, and tell its output
     asks COUNT         ask so many things at once, then wait for the answers
     edit PATH TEXT     ask whether to write a file, then do so
@@ -150,6 +151,9 @@ def step(word: str, rest: str) -> None:
                 {"type": "text", "text": "%06d"}]}}) + "\n"  # fmt: skip
             for at in range(int(rest)):
                 sys.stdout.write(line % at)
+        case "nonsense":
+            for at in range(int(rest)):
+                put({"type": "control_request", "request_id": f"n{at}", "request": {"subtype": "nonsense"}})
         case "ask":
             use("Bash", {"command": rest}, shell)
         case "asks":
