@@ -130,10 +130,12 @@ class TaskRun(Receiver):
         if isinstance(self.life.state, Ending):  # it was cancelled while it started
             group.end()
         self.later(self._timeout_ms / 1000, self.end, "timeout")
-        group.write(launch.first)
+        self._changed()
+        await self._watch.has_seen()
+        if not isinstance(self.life.state, Ending | Over):
+            group.write(launch.first)
         if not launch.keep_stdin:
             group.close_input()
-        self._changed()
 
     async def _enter(self) -> None:
         """Go where it shall work; a worktree is made where there is none yet."""

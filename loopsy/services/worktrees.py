@@ -226,8 +226,20 @@ class Watch:
         self._snapshot: Deferred[Snapshot | None] | None = None
 
     def begin(self, directory: str, whole: bool) -> None:
-        """Write down the state, while the agent's CLI loads: it takes longer to do anything."""
+        """Write down the state, while the agent's CLI loads."""
         self._snapshot = Deferred.fromCoroutine(self._look(directory, whole))
+
+    async def has_seen(self) -> None:
+        """The state is written down, or can't be: from now on the agent may change it."""
+        seen: Deferred[None] = Deferred()
+
+        def tell(found: Any) -> Any:
+            seen.callback(None)
+            return found
+
+        if self._snapshot is not None:
+            self._snapshot.addBoth(tell)
+            await seen
 
     async def _look(self, directory: str, whole: bool) -> Snapshot | None:
         try:

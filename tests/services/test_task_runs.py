@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
 from loopsy.agents.adapter import Asked, Ended, Event, Launch, Step
 from loopsy.core.task_events import Budget
@@ -25,25 +26,31 @@ from loopsy.services.worktrees import Worktrees
 from loopsy.store import tasks as table
 from loopsy.store.database import Database
 from loopsy.wire.tasks import CreateTask
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 ensure_deferred = pytest_twisted.ensureDeferred
+LONG_MS = 1_000_000
+"""Longer than a test."""
 YES = Answer(approved=True, by="local", how="answer")
 
 
 class Scripted:
     """A session whose process is a shell script; what it prints, line by line, are commands to it: ``ask``, ``big``,
-    ``end``; any other is a text. What it is answered goes back as ``yes`` or ``no``."""
+    ``end``; any other is a text. What it is answered goes back as ``yes`` or ``no``; ``go`` when a ``big`` was read."""
+
+    prompt = b""
 
     def __init__(self, script: str) -> None:
         self.script = script
         self.over = False
 
     def launch(self) -> Launch:
-        return Launch(argv=("/bin/sh", "-c", self.script), environment=dict(os.environ))
+        return Launch(argv=("/bin/sh", "-c", self.script), environment=dict(os.environ), first=self.prompt)
 
     def feed(self, data: bytes) -> Step:
-        return Step(happenings=[self._happening(line) for line in data.decode().splitlines()])
+        lines = data.decode().splitlines()
+        read = sum(line.startswith("big ") for line in lines)
+        return Step(happenings=[self._happening(line) for line in lines], write=b"go\n" * read)
 
     def _happening(self, line: str) -> Any:
         word, _, rest = line.partition(" ")
@@ -105,7 +112,7 @@ class Bench:
         number = await self.storage.write(lambda db: table.insert(db, "t1", "local", "claude", None, "{}", "{}"))
         log = TaskLog(Sources(self.storage, number, "t1"), Budget(10_000))
         life = Life(plan=plan, state=Pending(), updated_at=1)
-        run = TaskRun(around, life, log, limits.get("timeout", 20_000), limits.get("approval", 20_000))
+        run = TaskRun(around, life, log, limits.get("timeout", LONG_MS), limits.get("approval", LONG_MS))
         run.begin()
         return run
 
@@ -177,14 +184,20 @@ async def test_a_log_that_can_not_be_written_is_a_no_and_the_end(
 async def test_while_much_waits_for_the_disk_the_agent_is_not_read(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = bench.storage._database.write
-    monkeypatch.setattr(bench.storage._database, "write", lambda operations: (time.sleep(0.2), write(operations))[1])
+    """The disk takes nothing more until the agent is paused; the agent goes on once it was read."""
     told: list[str] = []
     for name in ("pause", "resume"):
         real = getattr(ProcessGroup, name)
         monkeypatch.setattr(ProcessGroup, name, lambda group, name=name, real=real: (told.append(name), real(group))[1])
-    run = await bench.run("for i in $(seq 60); do echo big 100000; sleep 0.01; done; echo end")
-    most = 0
+    run = await bench.run("for i in $(seq 60); do echo big 100000; read go; done; echo end")
+    write, most, end = bench.storage._database.write, 0, time.monotonic() + PATIENCE_S
+
+    def slow(operations: Any) -> Any:
+        while not told and time.monotonic() < end:
+            time.sleep(0.01)
+        return write(operations)
+
+    monkeypatch.setattr(bench.storage._database, "write", slow)
 
     def over() -> bool:
         nonlocal most
@@ -196,6 +209,24 @@ async def test_while_much_waits_for_the_disk_the_agent_is_not_read(
     assert told[-1] == "resume"
     assert most * 100_000 < 4 * FULL, "one batch is being written, another gathers, and what one read brought"
     assert sum("xxx" in text for text in texts(bench, run)) == 60
+
+
+@ensure_deferred
+async def test_the_agent_hears_its_prompt_once_the_repository_was_looked_at(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scripted, "prompt", b"prompt\n")
+    looked: Deferred[None] = Deferred()
+    monkeypatch.setattr(Worktrees, "begin", lambda *_: looked)
+    written: list[bytes] = []
+    write = ProcessGroup.write
+    monkeypatch.setattr(ProcessGroup, "write", lambda group, data: (written.append(data), write(group, data))[1])
+    run = await bench.run("echo up; read prompt; echo $prompt; echo end")
+    await until(lambda: any("up" in text for text in texts(bench, run)))
+    assert b"prompt\n" not in written
+    looked.callback(None)
+    await ended(run)
+    assert any("prompt" in text for text in texts(bench, run))
 
 
 @ensure_deferred
