@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parent.parent
 LINT = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
 
@@ -21,7 +23,7 @@ def linted(root: Path) -> subprocess.CompletedProcess[str]:
         env={"PYTHONPATH": str(root), "PATH": "", "HOME": str(root)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=3 * PATIENCE_S,
         check=False,
     )
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from loopsy.agents import calling, handshake
 from tests.agents.fakes import fake_agent
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -18,6 +20,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("loopsy.agents.finding.USUAL", ())
     for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME"):
         monkeypatch.delenv(name, raising=False)
+    for asked in (calling.call, handshake.count_tools):
+        monkeypatch.setattr(asked, "__defaults__", (PATIENCE_S,))  # a busy machine may take longer to start even a fake
     return made
 
 

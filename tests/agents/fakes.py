@@ -11,6 +11,7 @@ with open(os.path.expanduser(f"~/{{name}}.calls"), "a") as log:
     log.write(json.dumps([words, sorted(os.environ)]) + "\\n")
 doing = words[1]
 if doing in mode.get("hangs", ()):
+    open(os.path.expanduser(f"~/{{name}}.hangs"), "w")
     time.sleep(1000)
 if doing in mode.get("fails", ()):
     sys.exit("error: the disk is full")
@@ -41,7 +42,7 @@ else:
 
 def fake_agent(folder: Path, name: str, **mode: tuple[str, ...]) -> Path:
     """A command in ``folder``. ``hangs``, ``fails``, ``garbage``: in which of its verbs (add, remove, get, list) it
-    does; ``disabled``: what it has is switched off. It keeps its state and its calls in HOME."""
+    does; ``disabled``: what it has is switched off. It keeps its state and its calls in HOME, and that it hangs."""
     folder.mkdir(exist_ok=True)
     script = folder / name
     script.write_text(AGENT.format(python=sys.executable, mode=mode))

@@ -3,30 +3,40 @@
 import os
 import sys
 import time
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from loopsy.agents import calling
 from loopsy.agents.calling import Called, CallFailed
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def python(script: str) -> list[str]:
     return [sys.executable, "-c", script]
 
 
-def call(argv: list[str], timeout: float = 60) -> Called:
+def call(argv: list[str], timeout: float = PATIENCE_S) -> Called:
     return calling.call(argv, os.environ, timeout)
 
 
-def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 20
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+@pytest.fixture
+def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that a command makes when it hangs: then its time is over."""
+    file, looks = tmp_path / "ready", count()
+    clock = lambda: time.monotonic() + (1000 if next(looks) and file.exists() else 0)  # noqa: E731 (at first: it begins)
+    monkeypatch.setattr(calling, "time", SimpleNamespace(monotonic=clock))
+    return file
+
+
+def ends(pid: int) -> None:
+    def gone() -> bool:
+        return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+    wait_until(gone, f"the end of {pid}")
 
 
 def test_both_outputs_and_the_status() -> None:
@@ -38,21 +48,25 @@ def test_nobody_answers_its_questions() -> None:
     assert call(python("import sys; print(repr(sys.stdin.read()))")).stdout == "''\n"
 
 
-def test_one_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+def test_one_that_hangs_is_ended_with_its_children(ready: Path) -> None:
     script = (
-        f"import subprocess, time; child = subprocess.Popen(['sleep', '1000']); "
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid)); time.sleep(1000)"
+        f"import os, subprocess, time; child = subprocess.Popen(['sleep', '1000']); "
+        f"open({str(ready) + '.new'!r}, 'w').write(str(child.pid)); "
+        f"os.rename({str(ready) + '.new'!r}, {str(ready)!r}); time.sleep(1000)"
     )
-    with pytest.raises(CallFailed, match=r"did not end within 2 s"):
-        call(python(script), timeout=2)
-    assert gone(int((tmp_path / "pid").read_text()))
+    with pytest.raises(CallFailed, match=r"did not end within 200 s"):
+        call(python(script), timeout=200)
+    ends(int(ready.read_text()))
 
 
-def test_one_that_ignores_term_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_ignores_term_is_killed(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calling, "ENDING_S", 0.2)
-    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
+    script = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"open({str(ready)!r}, 'w'); time.sleep(1000)"
+    )
     with pytest.raises(CallFailed):
-        call(python(script), timeout=1)
+        call(python(script), timeout=200)
 
 
 def test_one_that_never_stops_talking_is_ended() -> None:
@@ -62,9 +76,9 @@ def test_one_that_never_stops_talking_is_ended() -> None:
 
 def test_what_it_leaves_behind_does_not_hold_us(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    called = call(["sh", "-c", f"sleep 1000 & echo $! > {pid}; echo done"], timeout=20)
+    called = call(["sh", "-c", f"sleep 1000 & echo $! > {pid}; echo done"])
     assert (called.stdout, called.status) == ("done\n", 0)
-    assert gone(int(pid.read_text()))
+    ends(int(pid.read_text()))
 
 
 def test_one_that_closes_its_outputs_is_waited_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,19 +12,28 @@ from loopsy.agents import calling, registration
 from loopsy.agents.registrars import REGISTRARS
 from loopsy.agents.registration import Outcome
 from tests.agents.fakes import server, server_script
+from tests.waiting import wait_until
 
 AGENTS = tuple(REGISTRARS)
 COMMAND = ("/v/bin/loopsy", "mcp", "serve", "--data-dir", "/x/z")
 OLD = ("/old/bin/loopsy", "mcp", "serve")
 Fake = Callable[..., Path]
 FAULTS = [("claude", "hangs"), *((agent, how) for agent in AGENTS for how in ("fails", "garbage"))]
-"""One is enough to see that hanging ends; it takes its time."""
+"""One is enough to see that hanging ends."""
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs is given up soon, and any other is waited for."""
+    collect = calling._collect
+
+    def collected(process: subprocess.Popen[bytes], name: str, timeout: float) -> tuple[bytes, bytes]:
+        hangs = home / f"{name}.hangs"
+        wait_until(lambda: hangs.exists() or process.poll() is not None, f"{name} in mid-call, or its end")
+        return collect(process, name, 1.0 if hangs.exists() else timeout)
+
     monkeypatch.setattr(calling, "ENDING_S", 0.2)
-    monkeypatch.setattr(calling.call, "__defaults__", (3.0,))
+    monkeypatch.setattr(calling, "_collect", collected)
 
 
 def calls(home: Path, agent: str) -> list[str]:
@@ -93,7 +103,7 @@ def test_one_that_cannot_show_what_it_has_is_told_nothing(agent: str, how: str, 
 @pytest.mark.parametrize(
     ("agent", "how", "why"),
     [
-        ("claude", "hangs", "did not end within 3 s"),
+        ("claude", "hangs", "did not end within 1 s"),
         *((agent, "fails", "failed.*the disk is full") for agent in AGENTS),
     ],
 )

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, sync_playwright
 from loopsy.core.principals import Scope
 from loopsy.testing import axe, fake_agent
 from loopsy.testing.nodes import Node, keyed_pair
-from tests.browser.page import Dash, context_of
+from tests.browser.page import PATIENCE_MS, Dash, context_of
 from tests.integration.conftest import make_agent, make_node
 
 __all__ = ["make_agent", "make_node"]
@@ -44,7 +44,7 @@ def browser() -> Iterator[Browser]:
         arguments.append("--no-sandbox")  # Chromium's own sandbox can't be made by root
     with sync_playwright() as playwright:
         try:
-            started = playwright.chromium.launch(executable_path=executable, args=arguments)
+            started = playwright.chromium.launch(executable_path=executable, args=arguments, timeout=3 * PATIENCE_MS)
         except Error as why:
             pytest.skip(f"Chromium does not start: {why.message[:300]}")
         yield started
@@ -67,12 +67,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory, stand_in: None) -> Iterator[t
     a, b = Node(root / "alfa", "alfa"), Node(root / "bravo", "bravo")
     allowed = [str(tmp_path_factory.getbasetemp())]
     keyed_pair(a, b, aiTasks={"maxConcurrent": 3}, transfer={"allowedPaths": allowed})
-    a.start()
-    b.start()
-    b.ask("PUT", "/trust/alfa/scopes", {"scopes": [scope.value for scope in Scope]})  # "approve" too
-    yield a, b
-    a.stop()
-    b.stop()
+    try:
+        a.start()
+        b.start()
+        b.ask("PUT", "/trust/alfa/scopes", {"scopes": [scope.value for scope in Scope]})  # "approve" too
+        yield a, b
+    finally:
+        a.stop()
+        b.stop()
     assert "Traceback" not in a.log + b.log
 
 

@@ -12,19 +12,35 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from loopsy.testing import axe
 from loopsy.testing.nodes import Node
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 PICTURES = Path(os.environ.get("LOOPSY_TEST_ARTEFACTS", ROOT / "test-artefacts")) / "dashboard"
 WIDE, NARROW = (1280, 800), (390, 844)
-PATIENCE_MS = 20_000
-"""No condition takes a tenth of this."""
+PATIENCE_MS = 60_000
+"""No condition takes a tenth of this, unless the machine has much else to do."""
+expect.set_options(timeout=PATIENCE_MS)
 SERIOUS = ("serious", "critical")
 UNREACHED = re.compile(r"Failed to load resource: (net::ERR_|the server responded with a status of)")
 """Chromium's own line about each request that failed: what the page made of that is what a test looks at."""
-WATCH_POLICY = """
+WATCH = """
 document.addEventListener("securitypolicyviolation",
   (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+window.toldOverThePage = [];
+new MutationObserver((changes) => changes.flatMap((change) => [...change.addedNodes])
+  .flatMap((node) => node.querySelectorAll ? [node, ...node.querySelectorAll(".toast")] : [])
+  .filter((node) => node.matches(".toast"))
+  .forEach((node) => window.toldOverThePage.push(node.textContent))
+).observe(document, {childList: true, subtree: true});
 """
+"""Also what is said over the page: it goes again after some seconds, which a busy machine may need to look there."""
+TOLD = """(text) => {
+  const at = window.toldOverThePage.findIndex((told) => told.includes(text));
+  return at >= 0 && window.toldOverThePage.splice(0, at + 1);
+}"""
+SETTLED = """() => Promise.all([document.fonts.ready,
+  ...document.getAnimations().filter((one) => Number.isFinite(one.effect.getComputedTiming().endTime))
+    .map((one) => one.finished.catch(() => null))]).then(() => null)"""
 
 
 @define
@@ -40,11 +56,10 @@ class Dash:
     def on(cls, context: BrowserContext, node: Node) -> Dash:
         """A new tab that watches itself."""
         page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
         dash = cls(node, page)
         page.on("console", lambda message: dash._heard(message.type, message.text))
         page.on("pageerror", lambda error: dash.complaints.append(f"exception: {error}"))
-        page.add_init_script(WATCH_POLICY)
+        page.add_init_script(WATCH)
         return dash
 
     def _heard(self, kind: str, text: str) -> None:
@@ -77,13 +92,17 @@ class Dash:
         """Press it."""
         self.button(name).click()
 
-    def says(self, text: str | re.Pattern[str]) -> None:
-        """It says so for a while, over the page."""
-        expect(self.page.locator(".toast", has_text=text).first).to_be_visible()
+    def says(self, text: str) -> None:
+        """It says so for a while, over the page; what it said until then is forgotten."""
+        wait_until(lambda: self.page.evaluate(TOLD, text), f"{text!r} over the page")
 
     def sees(self, text: str) -> None:
         """A text stands somewhere in the view."""
         expect(self.page.locator("#main").get_by_text(text).first).to_be_visible()
+
+    def settled(self) -> None:
+        """Fonts are there, and nothing moves any more."""
+        self.page.evaluate(SETTLED)
 
     def picture(self, name: str) -> None:
         """A screenshot, kept."""
@@ -117,4 +136,6 @@ class Dash:
 def context_of(browser: Browser, size: tuple[int, int] = WIDE, theme: str = "light", **more: Any) -> BrowserContext:
     """A fresh profile of a browser."""
     options: dict[str, Any] = {"viewport": {"width": size[0], "height": size[1]}, "color_scheme": theme, **more}
-    return browser.new_context(**options)
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context

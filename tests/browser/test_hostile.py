@@ -14,7 +14,7 @@ from loopsy.testing.nodes import Node
 from tests.browser.conftest import MakeTab
 from tests.browser.filled import BELL, IMG, hostile
 from tests.browser.page import NARROW, WIDE, Dash
-from tests.browser.test_terminal import LINES, opened, shows
+from tests.browser.test_terminal import LINES, opened, shows, write
 from tests.integration.conftest import until
 
 MakeNode = Callable[..., Node]
@@ -41,18 +41,18 @@ def test_every_view_shows_text(
 ) -> None:
     dash = tab(pair[0], size=size)
     mark = "wide" if size == WIDE else "narrow"
-    for view, place, text in (
-        ("overview", "overview", "Platform"),
-        ("messages", "messages", IMG),
-        ("context", "context", IMG),
-        ("files", f"files?path={quote(harm['folder'])}", "onerror"),
-        ("tasks", "tasks", IMG),
-        ("task", f"tasks/{harm['task']}", "wants to use"),
-        ("audit", "audit", "/api/v1"),
+    for view, place, heading, text in (
+        ("overview", "overview", "Overview", "Platform"),
+        ("messages", "messages", "Messages", IMG),
+        ("context", "context", "Context", IMG),
+        ("files", f"files?path={quote(harm['folder'])}", "Files", "onerror"),
+        ("tasks", "tasks", "AI tasks", IMG),
+        ("task", f"tasks/{harm['task']}", IMG, "wants to use"),
+        ("audit", "audit", "Audit", "/api/v1"),
     ):
-        dash.go(place)
+        dash.go(place, heading)
         expect(dash.page.locator("#main").get_by_text(text).first).to_be_visible()
-        dash.page.wait_for_timeout(100)
+        dash.settled()
         dash.picture(f"hostile-{view}-{mark}")
         harmless(dash, view)
         dash.go("nowhere")
@@ -90,7 +90,7 @@ def test_escapes_in_a_terminal_do_no_harm(dash: Dash, pair: tuple[Node, Node]) -
     )
     opened(dash, pair[0], command="sh", args=["-c", script])
     shows(dash, "the-end")
-    dash.page.wait_for_timeout(300)
+    typed(dash, "mark-one")
     harmless(dash, "terminal")
     text = dash.page.evaluate(LINES)
     assert "click me" in text
@@ -99,10 +99,16 @@ def test_escapes_in_a_terminal_do_no_harm(dash: Dash, pair: tuple[Node, Node]) -
     dialogs: list[str] = []
     dash.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     dash.page.mouse.click(*center(dash, "click me"))
-    dash.page.wait_for_timeout(200)
+    typed(dash, "mark-two")
     harmless(dash, "after a click on their link")
     assert len(dash.page.context.pages) == 1
     assert dialogs == [], links
+
+
+def typed(dash: Dash, word: str) -> None:
+    """A word is typed and comes back, and so has by then whatever came of what was shown or clicked before."""
+    write(dash, f"{word}\n")
+    shows(dash, word)
 
 
 def center(dash: Dash, text: str) -> tuple[float, float]:
@@ -141,7 +147,7 @@ def test_peers_with_odd_names_are_reached_and_no_other(make_node: MakeNode, tab:
         dash.page.get_by_role("link", name=re.compile("^1 entries$")).click()
         dash.sees("over there")
         chosen = dash.page.get_by_label("Machine").locator("option:checked")
-        assert name[:20].replace("\u202e", "\ufffd").strip() in chosen.inner_text().strip()
+        expect(chosen).to_contain_text(name[:20].replace("\u202e", "\ufffd").strip())
         dash.go("context", "Context").sees("Nothing is shared yet.")
         dash.page.get_by_label("Machine").select_option(index=1)
         dash.sees("over there")

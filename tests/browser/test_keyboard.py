@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 from loopsy.testing.nodes import Node
 from tests.browser.page import PATIENCE_MS, Dash
 from tests.browser.test_terminal import is_live, shows
+from tests.integration.conftest import until
 from tests.integration.tasking import Client
 
 FOCUSED = """() => { const one = document.activeElement;
@@ -25,6 +26,11 @@ def tab_to(dash: Dash, name: str, most: int = 40) -> None:
     raise AssertionError(f"{name} is not reached")
 
 
+def focused(dash: Dash, name: str) -> None:
+    """The thing of this name gets the focus."""
+    until(lambda: dash.page.evaluate(FOCUSED) == name, f"the focus on {name}")
+
+
 def keys(dash: Dash, *pressed: str) -> None:
     for key in pressed:
         dash.page.keyboard.press(key)
@@ -34,9 +40,9 @@ def test_the_content_is_one_tab_away(dash: Dash) -> None:
     dash.page.reload()
     dash.is_live()
     keys(dash, "Tab")
-    assert dash.page.evaluate(FOCUSED) == "To the content"
+    focused(dash, "To the content")
     keys(dash, "Enter")
-    assert dash.page.evaluate("() => document.activeElement.id") == "main"
+    expect(dash.page.locator("#main")).to_be_focused()
 
 
 def test_a_value_is_set(dash: Dash, pair: tuple[Node, Node]) -> None:
@@ -53,7 +59,7 @@ def test_a_value_is_set(dash: Dash, pair: tuple[Node, Node]) -> None:
     keys(dash, "Enter")
     dash.says("by-keys is set")
     assert pair[0].ask("GET", "/context/by-keys").body["value"] == "typed"
-    assert dash.page.evaluate(FOCUSED) == "Set a value"  # where one was
+    focused(dash, "Set a value")  # where one was
 
 
 def test_a_question_is_answered(dash: Dash, pair: tuple[Node, Node]) -> None:
@@ -77,7 +83,7 @@ def test_dialogs_hold_the_focus_and_escape_closes_them(dash: Dash) -> None:
     expect(dialog.get_by_label("What shall it do?")).to_be_focused()
     keys(dash, "Escape")
     expect(dialog).to_be_hidden()
-    assert dash.page.evaluate(FOCUSED) == "New AI task"
+    focused(dash, "New AI task")
 
 
 def test_a_shell_is_opened_and_left(dash: Dash) -> None:

@@ -47,7 +47,7 @@ def look(dash: Dash, found: dict[str, str], mark: str) -> list[str]:
     for name, (place, text) in views(found).items():
         dash.go(place)
         expect(dash.page.get_by_text(text).first).to_be_visible()
-        dash.page.wait_for_timeout(150)  # for the picture: fonts and transitions
+        dash.settled()
         dash.picture(f"{name.replace(' ', '-')}-{mark}")
         faults += [*dash.too_wide(name), *dash.inaccessible(name)]
         dash.go("nowhere")  # so that dialogs close

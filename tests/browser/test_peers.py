@@ -127,6 +127,8 @@ def test_a_machine_is_added_by_its_address_and_struck(make_node: MakeNode, tab: 
     dash.press("Add")
     dash.says("is in the list")
     dash.sees("not paired")
+    own = b.ask("GET", "/status").body["nodeId"]
+    until(lambda: [peer["nodeId"] for peer in a.ask("GET", "/peers").body["peers"]] == [own], "its name for itself")
     dash.page.get_by_role("table").get_by_role("button").click()
     dash.press("Remove")
     dash.press("Yes")

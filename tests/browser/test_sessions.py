@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from loopsy.cli.dashboard import leading_page
 from loopsy.testing.nodes import Node
 from tests.browser.conftest import MakeTab
-from tests.browser.page import PATIENCE_MS, Dash
+from tests.browser.page import PATIENCE_MS, Dash, context_of
 
 MakeNode = Callable[..., Node]
 OVER = "This browser's session is over."
@@ -104,12 +105,12 @@ def test_an_address_works_once(dash: Dash, pair: tuple[Node, Node]) -> None:
     page.goto("about:blank")
     page.goto(url)
     expect(page.get_by_role("status")).to_contain_text("Run “loopsy dashboard” again")
-    assert url.partition("#")[2] not in page.url
+    expect(page).not_to_have_url(re.compile(re.escape(url.partition("#")[2])))
 
 
-def test_the_page_that_loopsy_dashboard_writes_leads_in(dash: Dash, pair: tuple[Node, Node]) -> None:
+def test_the_page_that_loopsy_dashboard_writes_leads_in(browser: Browser, pair: tuple[Node, Node]) -> None:
     """A file of this user's, opened by the desktop's browser: to the daemon that is another site."""
-    page = dash.page.context.browser.new_context().new_page()  # type: ignore[union-attr]
+    page = context_of(browser).new_page()
     page.goto(leading_page(pair[0].ask("POST", "/dashboard/launch").body["url"]))
     expect(page.get_by_role("navigation", name="Views")).to_be_visible(timeout=PATIENCE_MS)
     page.context.close()
@@ -121,9 +122,11 @@ def test_a_hidden_tab_gives_its_connection_back(dash: Dash) -> None:
     page.evaluate("""() => {
       Object.defineProperty(document, "hidden", {get: () => window.away, configurable: true});
       window.setTimeout = ((real) => (work, ms) => real(work, ms === 30000 ? 10 : ms))(window.setTimeout);
+      EventSource.prototype.close = ((real) => function () { real.call(this); window.isGivenBack = true; })(
+        EventSource.prototype.close);
       window.away = true; document.dispatchEvent(new Event("visibilitychange"));
     }""")
-    page.wait_for_timeout(200)
+    page.wait_for_function("() => window.isGivenBack")
     page.evaluate("() => { window.away = false; document.dispatchEvent(new Event('visibilitychange')); }")
     dash.is_live()
     page.request.put(f"{page.url.partition('/dashboard')[0]}/api/v1/health")  # any request: the page still answers

@@ -16,6 +16,9 @@ from tests.integration.conftest import MakeAgent
 from tests.integration.tasking import Client
 from tests.integration.test_tasks_real import AgentNode
 
+AGENT_MS = 3 * PATIENCE_MS
+"""A real agent takes seconds to start where nothing else does."""
+
 
 def start(dash: Dash, prompt: str, cwd: Path, on: str | None = None, agent: str = "claude", **ticked: bool) -> str:
     """By the dialog; the task's id."""
@@ -153,9 +156,9 @@ def test_a_real_agent_asks_and_is_answered(name: str, make_agent: MakeAgent, tab
     try:
         start(dash, "please write it down", agent.work, agent=name)
         waits = dash.page.get_by_role("region", name="Waits for your decision")
-        expect(waits).to_contain_text("echo forty-two > out.txt", timeout=60_000)
+        expect(waits).to_contain_text("echo forty-two > out.txt", timeout=AGENT_MS)
         waits.get_by_role("button", name="Allow", exact=True).click()
-        expect(log(dash)).to_contain_text("All done.", timeout=60_000)
+        expect(log(dash)).to_contain_text("All done.", timeout=AGENT_MS)
         ended(dash, "completed")
         assert (agent.work / "out.txt").read_text() == "forty-two\n"
         assert api.faults == []

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from loopsy.testing.nodes import Node
 from tests.browser.conftest import MakeTab
 from tests.browser.page import PATIENCE_MS, Dash
+from tests.integration.conftest import until
 
 LINES = """() => {
   const buffer = document.querySelector(".screen").loopsyTerminal?.buffer.active;
@@ -48,12 +49,13 @@ def test_a_shell_is_opened_and_obeys(dash: Dash, on: str | None) -> None:
         dash.page.get_by_label("Machine").select_option(on)
     dash.press("Open a shell")
     is_live(dash)
-    write(dash, "echo $((6 * 7))-answer; stty size\n")
+    write(dash, "echo $((6 * 7))-answer\n")
     shows(dash, "42-answer")
     size = dash.page.evaluate(
         "() => { const {rows, cols} = document.querySelector('.screen').loopsyTerminal; return `${rows} ${cols}`; }"
     )
-    shows(dash, size)
+    write(dash, f'until [ "$(stty size)" = "{size}" ]; do sleep 0.1; done; echo $((7 * 7))-fits\n')
+    shows(dash, "49-fits")
     write(dash, "exit 3\n")
     shows(dash, "[ended with 3]")
 
@@ -96,6 +98,8 @@ def test_two_viewers_and_one_that_only_watches(dash: Dash, tab: MakeTab, pair: t
     write(dash, "the end\n")
     shows(watcher, "the end")
     assert "from the watcher" not in dash.page.evaluate(LINES)
+    dash.go("overview", "Overview")
+    until(lambda: viewers(pair[0], terminal) == 2, "one viewer's leave")  # which is no event: no page would show it
     dash.go("terminal", "Terminal")
     row = dash.page.get_by_role("row").filter(has_text=terminal[:8])
     expect(row.get_by_role("cell").nth(2)).to_have_text("2", timeout=PATIENCE_MS)
@@ -107,9 +111,14 @@ def test_two_viewers_and_one_that_only_watches(dash: Dash, tab: MakeTab, pair: t
     expect(row).to_be_hidden(timeout=PATIENCE_MS)
 
 
+def viewers(node: Node, terminal: str) -> int:
+    (found,) = (one for one in node.ask("GET", "/terminals").body["terminals"] if one["terminalId"] == terminal)
+    return int(found["viewers"])
+
+
 def test_much_output_comes_whole(dash: Dash, pair: tuple[Node, Node]) -> None:
     opened(dash, pair[0], command="sh", args=["-c", "seq 200000; echo done-and-over; cat"])
-    dash.page.wait_for_function(f"() => ({LINES})().includes('done-and-over')", timeout=60_000)
+    dash.page.wait_for_function(f"() => ({LINES})().includes('done-and-over')", timeout=3 * PATIENCE_MS)
 
 
 @pytest.mark.parametrize("on", [None, "bravo"])

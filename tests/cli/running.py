@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
+# a cancel, which has five seconds, may take longer on a busy machine
+PATIENT = "import loopsy.cli.interrupts as interrupts; interrupts.CANCEL_S = 120.0; "
 KEY = "0123456789abcdef" * 4
 COMMAND = (sys.executable, "-c", "import sys; from loopsy.cli.main import main; sys.exit(main())")
 
@@ -24,12 +28,20 @@ def configured(directory: Path, port: int) -> Path:
 def loopsy(directory: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """One command, to its end."""
     return subprocess.run(
-        [*COMMAND, *words], input=stdin, capture_output=True, env=environment(directory), timeout=30, check=False
+        [*COMMAND, *words],
+        input=stdin,
+        capture_output=True,
+        env=environment(directory),
+        timeout=PATIENCE_S,
+        check=False,
     )
 
 
 def popen(directory: Path, *words: str) -> subprocess.Popen[bytes]:
-    """One command, running."""
+    """One command, running; patient."""
     return subprocess.Popen(
-        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(directory)
+        [*COMMAND[:-1], PATIENT + COMMAND[-1], *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(directory),
     )

@@ -7,6 +7,8 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+from tests.waiting import PATIENCE_S
+
 
 def answer(status: int, body: object, *headers: str) -> bytes:
     """A whole answer with a JSON body."""
@@ -49,7 +51,8 @@ class ScriptedDaemon:
         self._over.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
 
     def _serve(self) -> None:
         number = 0
@@ -63,12 +66,15 @@ class ScriptedDaemon:
             number += 1
 
     def _converse(self, connection: socket.socket, pieces: list[bytes]) -> None:
-        self.requests.append(self._read(connection))
+        request = self._read(connection)
+        if not request:
+            return  # the client left without a word
+        self.requests.append(request)
         try:
             for piece in pieces:
                 connection.sendall(piece)
             if self._hold:
-                self._over.wait(5)
+                self._over.wait(PATIENCE_S)
             if self._reset:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except OSError:
@@ -77,12 +83,18 @@ class ScriptedDaemon:
     def _read(self, connection: socket.socket) -> bytes:
         data = b""
         while b"\r\n\r\n" not in data:
-            data += connection.recv(65536)
+            piece = connection.recv(65536)
+            if not piece:
+                return data
+            data += piece
         head, _, body = data.partition(b"\r\n\r\n")
         lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
         need = int(lengths[0].split(b":")[1]) if lengths and self._read_body else 0
         while len(body) < need:
-            body += connection.recv(65536)
+            piece = connection.recv(65536)
+            if not piece:
+                break
+            body += piece
         return head + b"\r\n\r\n" + body
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from loopsy.wire import frames, sse
 from tests.cli.running import configured, loopsy, popen
 from tests.cli.scripted import ScriptedDaemon, answer, body_of, stream
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def exit_frame(**outcome: object) -> bytes:
@@ -217,6 +218,12 @@ class TwoTalks(ScriptedDaemon):
             first.sendall(self._last)
 
 
+def wait_until_waiting(process: subprocess.Popen[bytes]) -> None:
+    """For more of the stream. Python hears a signal between two of its own steps: one that comes right before it waits
+    is heard only once something has come."""
+    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING, "its wait")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cancels_the_job_and_waits_for_its_end(tmp_path: Path, number: signal.Signals) -> None:
     last = frames.encode(frames.OUT, b"bye\n") + exit_frame(signal="SIGTERM", killed=True, reason="cancelled")
@@ -224,8 +231,9 @@ def test_a_signal_cancels_the_job_and_waits_for_its_end(tmp_path: Path, number: 
         process = popen(configured(tmp_path, scripted.port), "exec", "kai", "x")
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
+        wait_until_waiting(process)
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert (out, err, process.returncode) == (b"bye\n", b"", 128 + number)
     assert scripted.requests[1].startswith(b"DELETE /api/v1/peers/kai/execute/job-1 HTTP")
 
@@ -236,10 +244,12 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
         process = popen(configured(tmp_path, scripted.port), "exec", "kai", "x")
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
+        wait_until_waiting(process)
         process.send_signal(signal.SIGINT)
         wait_until(lambda: len(psutil.Process(process.pid).net_connections()) == 2, "the connection that cancels")
+        wait_until_waiting(process)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signal.SIGTERM
 
 
@@ -253,8 +263,6 @@ def test_a_reader_that_leaves(tmp_path: Path) -> None:
 
 
 def popen_into(directory: Path, into: int):  # type: ignore[no-untyped-def]
-    import subprocess
-
     from tests.cli.running import COMMAND, environment
 
     try:
@@ -264,7 +272,7 @@ def popen_into(directory: Path, into: int):  # type: ignore[no-untyped-def]
             stderr=subprocess.PIPE,
             env=environment(directory),
             check=False,
-            timeout=20,
+            timeout=PATIENCE_S,
         )
     finally:
         os.close(into)

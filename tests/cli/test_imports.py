@@ -10,6 +10,7 @@ import pytest
 from loopsy.wire import frames
 from tests.cli.running import configured, environment
 from tests.cli.scripted import ScriptedDaemon, answer, stream
+from tests.waiting import PATIENCE_S
 
 FORBIDDEN = (
     "attr", "attrs", "cattrs", "http.client", "email", "ssl", "twisted", "rich", "psutil", "ruamel", "subprocess",
@@ -55,7 +56,7 @@ def modules_of(directory: Path, *words: str) -> list[str]:
         input=HOOKED,
         capture_output=True,
         env=environment(directory),
-        timeout=30,
+        timeout=PATIENCE_S,
         check=True,
     )
     status, modules = json.loads(done.stdout.splitlines()[-1])

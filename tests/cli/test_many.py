@@ -16,6 +16,7 @@ from loopsy.cli import many
 from loopsy.cli.exec import split
 from loopsy.cli.exec_many import KEEP, LONGEST_LINE, Kept, Lines, Stage
 from loopsy.errors import LoopsyError, PeerNotFound
+from tests.waiting import PATIENCE_S
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_a_reader_that_left_cancels_the_others() -> None:
 
     class Waiting(Step):
         def run(self) -> int:
-            assert gone.wait(20)
+            assert gone.wait(PATIENCE_S)
             return 0
 
         def cancel(self) -> None:

@@ -16,15 +16,11 @@ from loopsy.core.audit import START, link
 from loopsy.store.audit import AuditLog
 from loopsy.store.database import Database, set_fact
 from loopsy.store.layout import Layout
+from loopsy.testing.nodes import free_port
 from tests.cli.running import KEY, configured
 from tests.cli.scripted import ScriptedDaemon, answer
 
 Capsys = pytest.CaptureFixture[str]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def loopsy(directory: Path, *words: str) -> int:

@@ -6,10 +6,11 @@ from loopsy.client import http1
 from loopsy.client.http1 import Response
 from loopsy.errors import ConnectionBroken, InvalidRequest
 from tests.cli.scripted import ScriptedDaemon
+from tests.waiting import PATIENCE_S
 
 
-def ask(scripted: ScriptedDaemon, body: bytes | None = None, timeout: float = 5.0) -> Response:
-    connection = http1.connect("127.0.0.1", scripted.port, 5.0)
+def ask(scripted: ScriptedDaemon, body: bytes | None = None, timeout: float = PATIENCE_S) -> Response:
+    connection = http1.connect("127.0.0.1", scripted.port, PATIENCE_S)
     return http1.request(connection, "POST", "/x", {"Host": "h"}, body, timeout)
 
 

@@ -16,6 +16,7 @@ from loopsy.client import local
 from loopsy.client.local import Endpoint, LocalDaemon, glance
 from loopsy.errors import ConfigError, ConnectionBroken, DaemonNotRunning, Forbidden, KeyNotFound, RateLimited
 from tests.cli.scripted import ScriptedDaemon, answer
+from tests.waiting import PATIENCE_S
 
 KEY = "0123456789abcdef" * 4
 
@@ -185,9 +186,9 @@ def test_a_request_that_waits_ends_when_it_is_broken_off(tmp_path: Path) -> None
 
         thread = threading.Thread(target=wait, daemon=True)
         thread.start()
-        assert came.wait(10)
+        assert came.wait(PATIENCE_S)
         daemon.break_off()
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert ends == [b"begun", "the end"]
 
 

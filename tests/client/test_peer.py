@@ -12,19 +12,23 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web.http_headers import Headers
 
+from loopsy.client import files as files_module
 from loopsy.client import peer as module
 from loopsy.client.files import PeerFiles, UploadOffer
-from loopsy.client.peer import PeerClient, Target
+from loopsy.client.peer import PeerClient, Target, collect
 from loopsy.errors import InvalidRequest, LoopsyError, PeerTimeout, PeerUnreachable
 from loopsy.store import certificate
 from loopsy.store.layout import Layout
+from tests.waiting import PATIENCE_S, until
 
 Answer = Callable[[Any], None]
-WAIT_S = 30.0
+WAIT_S = PATIENCE_S
+LONG_S = 10_000.0
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
@@ -142,9 +146,30 @@ async def lets_go(peer: BadPeer) -> bool:
     return await deferToThread(peer.let_go.wait, WAIT_S / 2)  # type: ignore[no-any-return]
 
 
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Holds an answer as soon as the client has its head, and reads its body. However long that takes, here it is
+    patient for longer."""
+    found: list[Any] = []
+    for place, patience in ((module, "ANSWER_S"), (files_module, "SILENCE_S")):
+        monkeypatch.setattr(place, "collect", lambda answer, limit: (found.append(answer), collect(answer, limit))[1])
+        monkeypatch.setattr(place, patience, LONG_S)
+    return found
+
+
+async def its_time_is_over(reading: list[Any]) -> None:
+    """Of an answer whose body is read."""
+    await until(lambda: reading)
+    timers: Any = reactor.getDelayedCalls()  # type: ignore[attr-defined]
+    (patience,) = (call for call in timers if call.getTime() - reactor.seconds() > LONG_S / 2)  # type: ignore[attr-defined]
+    patience.reset(0)
+
+
 @pytest.mark.parametrize("tls", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_an_answer_without_end_is_cut_at_the_limit(peers: Any, client: PeerClient, tls: bool) -> None:
+async def test_an_answer_without_end_is_cut_at_the_limit(
+    peers: Any, client: PeerClient, tls: bool, reading: list[Any]
+) -> None:
     peer = peers(endless, tls=tls)
     with pytest.raises(PeerUnreachable, match="larger"):
         await client.health(peer.target())
@@ -165,12 +190,13 @@ async def test_a_head_without_end_is_cut_too(peers: Any, client: PeerClient, ans
 @pytest.mark.parametrize("tls", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_an_answer_that_stops_halfway_is_given_up_with_its_connection(
-    peers: Any, client: PeerClient, tls: bool, monkeypatch: pytest.MonkeyPatch
+    peers: Any, client: PeerClient, tls: bool, reading: list[Any]
 ) -> None:
-    monkeypatch.setattr(module, "ANSWER_S", 0.5)
     peer = peers(half, tls=tls)
+    asked = Deferred.fromCoroutine(client.health(peer.target()))
+    await its_time_is_over(reading)
     with pytest.raises(PeerTimeout):
-        await client.health(peer.target())
+        await asked
     assert await lets_go(peer)
 
 
@@ -185,14 +211,13 @@ async def test_looking_at_a_certificate_ends_though_nothing_comes(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_transfers_small_answers_end_too(
-    peers: Any, client: PeerClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("loopsy.client.files.SILENCE_S", 0.5)
+async def test_a_transfers_small_answers_end_too(peers: Any, client: PeerClient, reading: list[Any]) -> None:
     peer = peers(half, tls=True)
     files = PeerFiles(reactor, client, peer.target())
+    asked = Deferred.fromCoroutine(files.apply("/x", None))  # type: ignore[arg-type]
+    await its_time_is_over(reading)
     with pytest.raises(PeerTimeout, match="did not end"):
-        await files.apply("/x", None)  # type: ignore[arg-type]
+        await asked
     assert await lets_go(peer)
 
 

@@ -212,6 +212,6 @@ def test_any_words_are_let_through_or_denied(command: str, args: list[str]) -> N
 )
 @pytest.mark.parametrize("command", ["find", "sh", "sudo", "su", "env", "xargs"])
 def test_a_peer_cannot_keep_the_reactor_busy_with_nested_words(command: str, unit: list[str]) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     check(command, unit * 3000, Execution(denylist=("nothing",)))
-    assert time.process_time() - started < 2.0
+    assert time.thread_time() - started < 2.0

@@ -21,7 +21,7 @@ Hook = Callable[[bytes], bytes | None]
 """What becomes of a pairing message; None: it is lost."""
 HANDSHAKE = b"\x16"
 HELD_S = 60.0
-"""A mute one holds its connections at most so long."""
+"""A mute one holds its connections at most so long, and nobody here waits longer for an answer."""
 
 
 def untrusting() -> ssl.SSLContext:
@@ -95,7 +95,7 @@ class Between:
             _Handler(sock, address, self._server)
 
     def _splice(self, sock: socket.socket) -> None:
-        with socket.create_connection(self.target, timeout=30) as there:
+        with socket.create_connection(self.target, timeout=HELD_S) as there:
             there.settimeout(None)
             back = threading.Thread(target=_pump, args=(there, sock), daemon=True)
             back.start()
@@ -150,9 +150,9 @@ def ask(
 
     :raises OSError: there was no answer.
     """
-    connection = http.client.HTTPConnection(*target, timeout=30)
+    connection = http.client.HTTPConnection(*target, timeout=HELD_S)
     if secure:
-        connection = http.client.HTTPSConnection(*target, timeout=30, context=untrusting())
+        connection = http.client.HTTPSConnection(*target, timeout=HELD_S, context=untrusting())
     try:
         connection.request(method, path, body or None, headers)
         response = connection.getresponse()

@@ -29,7 +29,7 @@ from loopsy.testing.pairing import JOINER, fixed
 from tests.core.test_pairing import Middle, revealed
 from tests.integration.between import Between, ask
 
-GRIND_S = 20.0
+GRIND_S = 60.0
 """Far more than it takes to find a number with the same last two digits."""
 
 
@@ -245,11 +245,16 @@ def main(argv: list[str]) -> int:
         "replays": lambda: replay(stranger, code[0].split(",")),
     }
     thread = threading.Thread(target=doing[what], daemon=True)
+    if what == "floods":  # it is one once it is held off
+        thread.start()
+        while 9002 not in stranger.answers:
+            over.wait(0.05)
     print("ready", flush=True)
-    thread.start()
     if what == "floods":
         sys.stdin.read()
         over.set()
+    else:
+        thread.start()
     thread.join()
     print(json.dumps({"answers": stranger.answers}), flush=True)
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from loopsy.testing.nodes import Node
 from loopsy.wire import sse
+from tests.waiting import PATIENCE_S
 
 
 class EventStream:
@@ -27,7 +28,7 @@ class EventStream:
         self.socket = socket.socket()
         if buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        self.socket.settimeout(20)
+        self.socket.settimeout(PATIENCE_S)
         self.socket.connect(("127.0.0.1", node.port))
         last = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
         self.socket.sendall(

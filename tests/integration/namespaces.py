@@ -8,10 +8,10 @@ host b ── veth ──┘
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,18 +19,24 @@ from pathlib import Path
 from attrs import define, field
 
 from loopsy.testing.nodes import Node
+from tests.waiting import wait_until
 
 NET = "10.213.77"
 """Nothing outside the namespaces routes to it."""
 
 SNIFFER = """
 import socket, sys
-ETH_P_ALL = 3
+ETH_P_ALL, SO_RCVBUFFORCE = 3, 33
 sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 26)  # on a busy machine we come late
 print("ready", flush=True)
 with open(sys.argv[1], "wb", buffering=0) as file:
     while True:
         file.write(sock.recv(65536))
+"""
+MARKER = """
+import socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(sys.argv[1].encode(), ("127.0.0.1", 9))
 """
 
 
@@ -110,8 +116,15 @@ class Lan:
     capture: Path
 
     def seen(self) -> bytes:
-        """Every byte that went over the bridge."""
-        return self.capture.read_bytes()
+        """Every byte that went over the bridge, up to a mark of ours, for the sniffer may be behind."""
+        mark = secrets.token_hex(16)
+
+        def marked() -> bytes | None:
+            subprocess.run(self.attacker.argv(sys.executable, "-c", MARKER, mark), check=True)
+            captured = self.capture.read_bytes()
+            return captured if mark.encode() in captured else None
+
+        return bytes(wait_until(marked, "the mark in the capture"))
 
     def cut(self, host: Host) -> None:
         """Pull the host's cable out."""
@@ -211,7 +224,6 @@ def sniffing(attacker: Host, path: Path) -> Iterator[Path]:
         assert sniffer.stdout is not None
         assert sniffer.stdout.readline() == b"ready\n"
         yield path
-        time.sleep(0.1)  # for what is still on its way to the capture
     finally:
         sniffer.kill()
         sniffer.wait()

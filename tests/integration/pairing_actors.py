@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import select
@@ -20,6 +21,7 @@ class Person:
     def __init__(self, node: Node, *words: str) -> None:
         argv = [sys.executable, "-m", "loopsy.cli.main", *words]
         self._process = PtyProcess.spawn(argv, env=node.environment, cwd=node.environment["HOME"], dimensions=(40, 100))
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end inside of a character
         self.seen = ""
 
     def sees(self, pattern: str) -> str:
@@ -35,7 +37,7 @@ class Person:
         if not select.select([self._process.fd], [], [], 0.2)[0]:
             return True
         try:
-            self.seen += os.read(self._process.fd, 4096).decode()
+            self.seen += self._decoder.decode(os.read(self._process.fd, 4096))
         except OSError:
             return False
         return True

@@ -14,6 +14,7 @@ from ptyprocess import PtyProcessUnicode
 from loopsy.cli.mailbox import AGENTS
 from loopsy.testing.nodes import Node
 from tests.integration.conftest import until
+from tests.integration.terminal_actors import hang_up
 
 COMMAND = (sys.executable, "-m", "loopsy.cli.main")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -42,7 +43,7 @@ class Person:
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        self.process.close(force=True)
+        hang_up(self.process)
 
     def sees(self, text: str) -> str:
         """Wait until it is shown, behind what was waited for last; what was shown up to there."""

@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from loopsy.testing.nodes import Answer, Node
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 
 FINAL = ("completed", "failed", "cancelled")
 Event = dict[str, Any]
+GIT = """#!/bin/sh
+{git} "$@"
+status=$?
+echo "$@" >> "$0.done"
+exit $status
+"""
+
+
+@frozen
+class NotedGit:
+    """A ``git`` for a daemon's PATH that does what git does, and notes what is done. A daemon writes down how a
+    repository looks while the agent's CLI loads; our stand-in loads so fast that it must wait for that."""
+
+    directory: Path
+
+    def install(self) -> str:
+        """Make it; the directory, for PATH."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "git").write_text(GIT.format(git=shutil.which("git")))
+        (self.directory / "git").chmod(0o755)
+        return os.fspath(self.directory)
+
+    def forget(self) -> None:
+        """What was done until now."""
+        (self.directory / "git.done").unlink(missing_ok=True)
+
+    def has_seen(self) -> bool:
+        """Whether a state of a repository was written down since then."""
+        done = self.directory / "git.done"
+        return done.exists() and "write-tree" in done.read_text()
 
 
 @frozen
@@ -49,6 +82,12 @@ class Client:
         """The task, once it is."""
         return dict(until(lambda: (task := self.show(task_id))["status"] in FINAL and task, f"the end of {task_id}"))
 
+    def end_all(self) -> None:
+        """Cancel what is not over, and wait for its end."""
+        for task in self.ask("GET", "?status=active").body["tasks"]:
+            self.ask("DELETE", f"/{task['taskId']}?only=cancel")
+        until(lambda: self.node.ask("GET", "/status").body["aiTasks"]["active"] == 0, "the end of all tasks")
+
     def asked(self, task_id: str) -> dict[str, Any]:
         """The approval that it waits for, once it does."""
         return dict(until(lambda: self.show(task_id).get("pendingApproval"), f"an approval of {task_id}"))
@@ -67,7 +106,7 @@ class Stream:
 
     def __init__(self, client: Client, path: str, headers: Mapping[str, str]) -> None:
         node, key = client.node, client.node.key if client.key == "own" else client.key
-        self._connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=60)
+        self._connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=PATIENCE_S)
         self._connection.request(
             "GET", f"/api/v1{client.base}{path}", headers={"authorization": f"Bearer {key}", **headers}
         )

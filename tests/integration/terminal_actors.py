@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pyte
-from ptyprocess import PtyProcess
+from ptyprocess import PtyProcess, PtyProcessError
 
 from loopsy.client.local import LocalDaemon
 from loopsy.client.websocket import WebSocket
@@ -21,10 +21,18 @@ from loopsy.errors import LoopsyError
 from loopsy.testing.nodes import Node
 from loopsy.wire import urls
 from loopsy.wire.terminals import SUBPROTOCOL
+from tests.waiting import PATIENCE_S
 
 NOT_PYTES = re.compile(rb"\x1b\[[>?][0-9;]*m")
 """pyte takes xterm's key options for colours, and fails at some."""
-PATIENCE_S = 60.0
+
+
+def hang_up(process: Any) -> None:
+    """Close a PtyProcess's terminal; its program is gone then."""
+    try:
+        process.close(force=True)
+    except PtyProcessError:  # killed by now; on a busy machine it isn't gone within the tenth of a second it is given
+        process.wait()
 
 
 class Person:
@@ -44,7 +52,7 @@ class Person:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.close(force=True)
+        hang_up(self.process)
 
     def read(self, seconds: float = 0.05) -> bool:
         """Take what is there; whether something came."""

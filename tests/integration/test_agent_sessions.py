@@ -102,7 +102,7 @@ def test_interrupted(name: str, when: str, make_agent: MakeAgent) -> None:
         ended = driven.to_the_end()
     assert (ended.error, ended.is_error) == ("interrupted", True)
     assert not (agent.work / "z").exists()
-    assert sleeping(agent) == []
+    until(lambda: sleeping(agent) == [], "the end of its tool")
 
 
 def sleeping(agent: RealAgent) -> list[int]:

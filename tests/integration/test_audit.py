@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pytest
 from loopsy.store.audit import files
 from loopsy.testing.nodes import Node, keyed_pair
 from loopsy.wire import frames
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 from tests.integration.machine import COMMAND, Machine
 from tests.integration.streams import Stream
 
@@ -104,8 +105,7 @@ def test_no_key_is_told_anywhere(make_node: Any, tmp_path: Path, monkeypatch: py
         a.run("logs", "-n", "99"),
     ]
     answers = [a.ask("GET", "/status", key=STRAY), a.ask("GET", f"/context?prefix=x&key={a.key}")]
-    started = [child for node in (a, b) for child in psutil.Process(node.process.pid).children(recursive=True)]
-    assert len(started) == 2
+    started = until(lambda: len(found := children(a) + children(b)) == 2 and found, "only what the streams show")
     processes = [text_of(child.pid, what) for child in started for what in ("cmdline", "environ")]
     daemons = [text_of(node.process.pid, "cmdline") for node in (a, b)]
     secret = a.layout.config.read_text().replace(a.key, f"{a.key} {TYPED}")
@@ -125,6 +125,12 @@ def test_no_key_is_told_anywhere(make_node: Any, tmp_path: Path, monkeypatch: py
         assert [key for key in keys if key in text] == [], text
 
 
+def children(node: Node) -> list[psutil.Process]:
+    """What the daemon has started and is there yet."""
+    assert node.process is not None
+    return psutil.Process(node.process.pid).children(recursive=True)
+
+
 def keys_in(node: Node) -> list[str]:
     """Every key of its config file."""
     return re.findall("[0-9a-f]{64}", node.layout.config.read_text())
@@ -142,12 +148,19 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     machine = Machine.at(tmp_path_factory.mktemp("audit") / "home").set_up(audit={"maxFileBytes": 4096})
     try:
         machine.ok("start")
-        for number in range(25):
-            machine.ask("GET", f"/context/{number}")
+        numbers = count()
+        until(lambda: machine.ask("GET", f"/context/{next(numbers)}") and lines_of(machine) >= 6, "lines in two files")
     finally:
         machine.end()
     assert len(files(machine.layout.audit)) == 2
     return machine
+
+
+def lines_of(machine: Machine) -> int:
+    """How many the newest of at least two files has; none in the moment between two."""
+    with suppress(FileNotFoundError):
+        return len(files(machine.layout.audit)) > 1 and len(machine.layout.audit.read_bytes().splitlines())
+    return 0
 
 
 def edited(edit: Callable[[list[bytes]], Any]) -> Callable[[Path], None]:
@@ -166,7 +179,7 @@ def swap(lines: list[bytes]) -> None:
 
 
 def change_a_byte(lines: list[bytes]) -> None:
-    lines[1] = lines[1].replace(b'"status":404', b'"status":200')
+    lines[1] = lines[1].replace(b'"method":"GET"', b'"method":"PUT"')
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["older-file", "newest-file"])
@@ -255,18 +268,18 @@ def test_the_chain_is_whole_after_a_kill_in_mid_load(machine: Machine) -> None:
         with suppress(OSError):
             for number in range(10_000):
                 machine.ask("GET", f"/context/{number}")
-                if number == 60:
+                if number == 100:
                     enough.set()
 
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert enough.wait(60)
+    assert enough.wait(2 * PATIENCE_S)
     pid = machine.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     until(lambda: machine.pid is None)
     machine.ok("start")
     machine.ok("context", "list")
@@ -297,7 +310,7 @@ def test_following_goes_on_over_rotations(machine: Machine) -> None:
         assert seen == list(range(seen[0], last + 1))
         assert len(files(machine.layout.audit)) > 5
         follow.send_signal(signal.SIGINT)
-        assert follow.wait(30) == 130
+        assert follow.wait(PATIENCE_S) == 130
     finally:
         follow.kill()
         follow.wait(30)

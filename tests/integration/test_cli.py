@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +22,7 @@ from ptyprocess import PtyProcess
 
 from loopsy.cli.main import COMMANDS
 from loopsy.testing.nodes import Node
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 from tests.integration.machine import COMMAND
 from tests.integration.streams import Stream
 from tests.integration.test_execution import STUBBORN, alive, both_started
@@ -188,22 +190,28 @@ def test_ctrl_c_cancels_it_there(pair: Pair, tmp_path: Path) -> None:
         process.sendintr()
         assert "Traceback" not in shown(process)
         assert (process.exitstatus, process.signalstatus) == (130, None)
-    assert not alive(pids)
+    until(lambda: not alive(pids), "the end of what it started")
 
 
 def test_a_second_ctrl_c_does_not_wait_for_one_that_ignores_term(pair: Pair, tmp_path: Path) -> None:
     a, b = pair
+    assert b.process is not None
     pids = tmp_path / "pids"
     before = b.layout.audit.read_text().count('"DELETE"')
-    with terminal(a, *COMMAND, "exec", "bravo", "sh", "-c", STUBBORN, str(pids)) as process:
+    with terminal(a, *COMMAND, "exec", "bravo", "sh", "-c", f"echo up\n{STUBBORN}", str(pids)) as process:
+        assert read_until(process, "up")  # before that, the command does not know what it is to cancel
         until(lambda: both_started(pids))
         process.sendintr()
         until(lambda: b.layout.audit.read_text().count('"DELETE"') > before, "the cancel to arrive")
-        assert process.isalive()
-        process.sendintr()
-        shown(process)
-        assert process.exitstatus == 130
-        assert alive(pids)  # TERM did nothing, and KILL has not come yet
+        b.process.send_signal(signal.SIGSTOP)  # KILL does not come before all below has been looked at
+        try:
+            assert process.isalive()
+            process.sendintr()
+            shown(process)
+            assert process.exitstatus == 130
+            assert alive(pids)  # TERM did nothing
+        finally:
+            b.process.send_signal(signal.SIGCONT)
     until(lambda: not alive(pids))
 
 
@@ -260,20 +268,29 @@ def test_a_shell_completes_commands_and_peers(pair: Pair, on_path: dict[str, str
         pytest.skip(f"there is no {shell} here")
     with terminal(pair[0], *argv, env=on_path) as process:
         process.write(f'PS1="> "; {before}eval "$(loopsy completion {shell})"; echo rea"dy"\n'.encode())
-        read_until(process, "ready")
-        process.write(b"loopsy stat\t")
-        read_until(process, "loopsy status")
-        process.write(b"\x15loopsy exec brav\t")
-        read_until(process, "loopsy exec bravo")
-        process.write(b"\x15loopsy context ex\t")
-        read_until(process, "loopsy context export")
+        assert read_until(process, "ready")
+        for typed, completed in (("stat", "status"), ("exec brav", "exec bravo"), ("context ex", "context export")):
+            tab(process, f"loopsy {typed}", f"loopsy {completed}")
 
 
-def read_until(process: PtyProcess, text: str) -> None:
-    """Until the terminal has shown it; what moves the cursor is not text."""
+def tab(process: PtyProcess, typed: str, completed: str) -> None:
+    """Type, and press Tab: again, where a busy daemon did not tell its names in the half second that is waited."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        process.write(f"\x15{typed}\t".encode())
+        if read_until(process, completed, 10):
+            return
+        assert time.monotonic() < end, f"{completed} is not shown"
+
+
+def read_until(process: PtyProcess, text: str, quiet_s: float = PATIENCE_S) -> bool:
+    """Until the terminal has shown it, or nothing more for so long; what moves the cursor is not text."""
     seen = ""
     while text not in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x07|.\x08", "", seen):
+        if not select.select([process.fd], [], [], quiet_s)[0]:
+            return False
         seen += process.read(1024).decode("utf-8", "replace")
+    return True
 
 
 def test_fish_completes_commands_and_peers(pair: Pair, on_path: dict[str, str]) -> None:
@@ -285,11 +302,11 @@ def test_fish_completes_commands_and_peers(pair: Pair, on_path: dict[str, str]) 
             ["fish", "--no-config", "-c", f"loopsy completion fish | source; complete -C '{line}'"],
             env={**pair[0].environment, **on_path},
             capture_output=True,
-            timeout=60,
+            timeout=2 * PATIENCE_S,
             check=True,
         )
         return [row.split("\t")[0].strip() for row in done.stdout.decode().splitlines()]
 
     assert completed("loopsy stat") == ["status"]
-    assert completed("loopsy exec brav") == ["bravo"]
+    until(lambda: completed("loopsy exec brav") == ["bravo"])  # a busy daemon may take longer than the command waits
     assert completed("loopsy context ex") == ["export"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from loopsy.testing.nodes import Node
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 
 MakeNode = Callable[..., Node]
 OURS = {"sec-fetch-site": "same-origin"}
@@ -21,7 +21,7 @@ OURS = {"sec-fetch-site": "same-origin"}
 
 def asked(node: Node, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
     """One request without a key; the answer, read."""
-    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=PATIENCE_S)
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     data = None if body is None else json.dumps(body)
     if data is not None:
@@ -162,7 +162,7 @@ def test_twenty_browsers_the_least_used_goes(make_node: MakeNode) -> None:
 def test_a_new_key_ends_them_and_cuts_what_is_open(make_node: MakeNode) -> None:
     node = make_node().start()
     mine = entered(node)
-    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=PATIENCE_S)
     connection.request("GET", "/api/v1/events", headers={"cookie": mine, **OURS})
     stream = connection.getresponse()
     assert stream.readline()

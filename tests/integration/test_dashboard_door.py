@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 from loopsy.store import configfile
 from loopsy.testing.nodes import Node
+from tests.integration.conftest import PATIENCE_S
 
 
 def enter(node: Node, token: str) -> tuple[int, str]:
     """Status, and the cookie."""
-    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=PATIENCE_S)
     headers = {"content-type": "application/json", "origin": f"http://127.0.0.1:{node.port}"}
     connection.request("POST", "/api/v1/dashboard/session", json.dumps({"token": token}), headers)
     answer = connection.getresponse()
@@ -28,13 +29,21 @@ def launched(node: Node) -> str:
 
 def streaming(node: Node, cookie: str) -> socket.socket:
     """An open stream of a page's."""
-    stream = socket.create_connection(("127.0.0.1", node.port), timeout=30)
+    stream = socket.create_connection(("127.0.0.1", node.port), timeout=PATIENCE_S)
     host = f"127.0.0.1:{node.port}"
     head = f"GET /api/v1/events HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n\r\n"
     stream.sendall(head.encode())
-    while b"hello" not in stream.recv(65536):
-        pass
+    reads(stream, b"hello")
     return stream
+
+
+def reads(stream: socket.socket, words: bytes) -> None:
+    """On until they have come, in however many pieces."""
+    seen = b""
+    while words not in seen:
+        piece = stream.recv(65536)
+        assert piece, f"it ended without {words!r}: {seen!r}"
+        seen += piece
 
 
 def ends(stream: socket.socket) -> bool:
@@ -54,8 +63,7 @@ def test_who_leaves_is_out_with_all_streams(make_node: Callable[..., Node]) -> N
     assert node.ask("DELETE", "/dashboard/session", key=None, headers=page).status == 200
     assert ends(leaving)
     assert node.ask("POST", "/terminals", {"command": "true"}).status == 201
-    while b"terminal.opened" not in (told := staying.recv(65536)):
-        assert told
+    reads(staying, b"terminal.opened")
 
 
 def test_a_new_own_key_ends_launches_too(make_node: Callable[..., Node]) -> None:

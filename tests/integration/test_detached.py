@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -95,6 +96,7 @@ def test_after_a_kill_of_the_daemon_its_end_is_not_made_up(make_node: Callable[.
     job = started(node, ".", "--", "sh", "-c", "echo begun; exec sleep 1000")
     pid = until(lambda: next((one["pid"] for one in records(node) if one.get("pid")), None), "it has a process")
     until(lambda: b"begun" in node.run("jobs", "logs", job).stdout, "its output is kept")
+    assert node.ask("PUT", "/context/later", {"value": "x"}).status == 200  # on disk, and all that was written before
     try:
         node.kill()
         node.start()
@@ -155,16 +157,20 @@ def test_a_peer_that_starts_many_pushes_out_its_own_only(make_node: Callable[...
 def test_a_reader_that_is_too_slow_is_cut_and_never_told_wrongly(make_node: Callable[..., Node]) -> None:
     """What it was about to read is no longer kept: it must not get something else for it."""
     node = make_node(execution={"keepOutput": 65536}).start()
-    job = started(node, ".", "--", "sh", "-c", "seq 100000 2000000; sleep 1000")
+    script = "echo begun; until test -e read; do sleep 0.1; done; seq 100000 2000000; sleep 1000"
+    job = started(node, ".", "--", "sh", "-c", script)
     answer = node.ask("GET", f"/execute/jobs/{job}").body
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.connect(("127.0.0.1", node.port))
     head = f"GET /api/v1/execute/jobs/{job}/output?follow=1 HTTP/1.0\r\nAuthorization: Bearer {node.key}\r\n\r\n"
     slow.sendall(head.encode())
+    got = bytearray()
+    while b"begun\n" not in got:
+        got += slow.recv(65536)
+    Path(node.environment["HOME"], "read").touch()
     until(lambda: node.ask("GET", f"/execute/jobs/{job}").body["outputBytes"] > 13_000_000, "all is printed")
     assert answer["status"] == "running"
-    got = bytearray()
     with contextlib.suppress(ConnectionResetError):
         while piece := slow.recv(65536):
             got += piece

@@ -51,15 +51,13 @@ for start in range(0, count, 10):
 """
 
 
-def until(condition: Callable[[], Any], what: str) -> float:
-    """Wait; how long it took, in seconds."""
+def until(condition: Callable[[], Any], what: str) -> None:
+    """Wait, and print how long it took."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < PATIENCE_S, f"{what} did not come about"
         time.sleep(0.1)
-    took = time.monotonic() - began
-    print(f"  {what}: {took:.1f} s")
-    return took
+    print(f"  {what}: {time.monotonic() - began:.1f} s")
 
 
 @define
@@ -173,8 +171,8 @@ def announcers(seen: bytes) -> set[str]:
 
 
 def test_paired_ones_are_trusted_and_offer_each_other(fleet: Fleet) -> None:
-    fleet.pair("alfa", "bravo")
     fleet.pair("alfa", "charlie")
+    fleet.pair("alfa", "bravo")  # the last one: it asks alfa for its peers now, and not again for long
     peer = fleet.peer("alfa", "bravo")
     assert (peer["trusted"], peer["found"], bool(peer["pin"])) == (True, True, True)
     assert fleet.nodes["alfa"].command("exec", "bravo", "hostname", check=True)
@@ -202,8 +200,7 @@ def inbox(fleet: Fleet, name: str) -> list[str]:
 
 def test_an_address_changes(fleet: Fleet) -> None:
     fleet.net.move(fleet.host("bravo"), f"{NET}.52")
-    took = until(lambda: fleet.peer("alfa", "bravo").get("address") == f"{NET}.52", "alfa has followed bravo")
-    assert took < PATIENCE_S
+    until(lambda: fleet.peer("alfa", "bravo").get("address") == f"{NET}.52", "alfa has followed bravo")
     until(lambda: fleet.sees("alfa", "bravo"), "and sees it")
     assert fleet.nodes["alfa"].command("exec", "bravo", "echo", "moved", check=True).stdout == b"moved\n"
     until(lambda: fleet.peer("delta", "bravo").get("address") == f"{NET}.52", "a stranger sees the new address")
@@ -261,20 +258,20 @@ def test_a_flood_of_announcements_fills_nothing(fleet: Fleet) -> None:
     pid = pidfile.running(alfa.layout.pid)
     before = resident(pid)
     argv = fleet.net.attacker.argv(sys.executable, "-c", FLOOD, fleet.net.attacker.address, "5000")
-    subprocess.run(argv, check=True, timeout=60)
+    subprocess.run(argv, check=True, timeout=PATIENCE_S)
 
     def fakes() -> int:
         peers = json.loads(alfa.command("peers", "--json", check=True).stdout)["peers"]
         return sum(peer["nodeId"].startswith("fake-") for peer in peers)
 
     until(lambda: fakes() > 100, "the flood has arrived")
-    time.sleep(2)
+    time.sleep(2)  # for more than may be kept
     assert fakes() <= FOUND_MAX
     assert alfa.command("exec", "bravo", "echo", "here", check=True).stdout == b"here\n"
     grown = resident(pid) - before
     print(f"  5000 false announcements: {fakes()} kept, {grown / 1e6:+.1f} MB")
     assert grown < 30e6
-    assert fleet.peer("alfa", "delta")["status"] == "online"
+    until(lambda: fleet.sees("alfa", "delta"), "delta is seen as before")
     assert "Traceback" not in alfa.log
 
 

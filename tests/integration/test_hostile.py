@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,19 +15,18 @@ from hypothesis import strategies as st
 
 from loopsy.testing.nodes import Node
 from loopsy.web.site import HEAD_S
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 
 
 def raw(node: Node, data: bytes, limit: int = 1 << 20) -> bytes:
     """Send bytes, read what comes back until the end or the time-out."""
-    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", node.port), timeout=PATIENCE_S) as sock:
         answer = b""
-        try:
+        with suppress(OSError):  # refused in mid-sentence: what was answered before that counts
             sock.sendall(data)
+        with suppress(OSError):
             while len(answer) < limit and (piece := sock.recv(65536)):
                 answer += piece
-        except OSError:
-            pass  # refused in mid-sentence: what was answered before that counts
         return answer
 
 
@@ -68,7 +68,7 @@ def test_a_chunked_body_without_end_is_stopped_at_the_limit(node: Node) -> None:
 
 def test_a_refused_upload_gets_its_answer_before_its_end(node: Node) -> None:
     head = b"POST /api/v1/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", node.port), timeout=PATIENCE_S) as sock:
         sock.sendall(head + b"x" * 1000)
         assert b" 401 " in sock.recv(65536)
 
@@ -81,7 +81,11 @@ def test_a_connection_goes_on_after_a_refused_small_body(node: Node) -> None:
     assert b"HTTP/1.1 200" in answer
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "X"]),
     path=st.sampled_from(
@@ -126,15 +130,16 @@ def test_heads_and_handshakes_that_dribble_are_cut_by_time(make_node: Callable[.
     node = make_node(tls={"enabled": True}).start()
     whole = b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     dribbles = {"fresh": b"GET /api/v1/he", "kept": b"GET /api/v1/he", "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"}
-    held = {name: socket.create_connection(("127.0.0.1", node.port), timeout=10) for name in dribbles}
+    started, took, answers = time.monotonic(), {}, {}
+    held = {name: socket.create_connection(("127.0.0.1", node.port), timeout=PATIENCE_S) for name in dribbles}
     held["kept"].sendall(whole)
     assert held["kept"].recv(65536).startswith(b"HTTP/1.1 200")
-    started, took, answers = time.monotonic(), {}, {}
     left = {name: iter(said + b"x" * 10_000) for name, said in dribbles.items()}
-    while len(took) < len(held) and time.monotonic() - started < 60:
+    while len(took) < len(held) and time.monotonic() - started < PATIENCE_S:
         for name in held.keys() - took.keys():
-            try:
+            with suppress(OSError):  # cut already: what was answered before that is still there
                 held[name].sendall(bytes([next(left[name])]))
+            try:
                 held[name].settimeout(0.01)
                 answers[name] = held[name].recv(65536)
             except TimeoutError:
@@ -147,21 +152,22 @@ def test_heads_and_handshakes_that_dribble_are_cut_by_time(make_node: Callable[.
     for sock in held.values():
         sock.close()
     assert took.keys() == held.keys()
-    assert all(HEAD_S - 1 < seconds < HEAD_S + 10 for seconds in took.values()), took
+    assert all(HEAD_S - 1 < seconds < HEAD_S + 60 for seconds in took.values()), took
     assert all(answers[name].startswith(b"HTTP/1.1 408 ") for name in ("fresh", "kept"))
 
 
 def test_one_address_can_not_use_up_the_connections(make_node: Callable[..., Node]) -> None:
     """600 connections from one address: those beyond the bound are closed, and another address is served."""
     node = make_node().start()
-    held = [socket.create_connection(("127.0.0.1", node.port), timeout=10) for _ in range(600)]
+    here, other_end = ("127.0.0.1", node.port), ("127.0.0.2", 0)
+    held = [socket.create_connection(here, timeout=PATIENCE_S) for _ in range(600)]
     try:
-        time.sleep(0.2)
-        closed = [sock for sock in held if is_closed(sock)]
-        assert 80 <= len(closed) <= 100  # 600 less the 512 that are let in
-        with socket.create_connection(("127.0.0.1", node.port), timeout=10, source_address=("127.0.0.2", 0)) as other:
+        with socket.create_connection(here, timeout=PATIENCE_S, source_address=other_end) as other:
             other.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert other.recv(65536).startswith(b"HTTP/1.1 200")
+        # who came before that one was let in or not by now
+        until(lambda: sum(map(is_closed, held)) >= 80, "the end of some")
+        assert sum(map(is_closed, held)) <= 100  # 600 less the 512 that are let in
     finally:
         for sock in held:
             sock.close()
@@ -169,10 +175,10 @@ def test_one_address_can_not_use_up_the_connections(make_node: Callable[..., Nod
 
 
 def is_closed(sock: socket.socket) -> bool:
-    sock.settimeout(0.01)
+    sock.setblocking(False)
     try:
         return sock.recv(1) == b""
-    except TimeoutError:
+    except BlockingIOError:
         return False
     except OSError:
         return True

@@ -23,7 +23,7 @@ context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 kind = http.client.HTTPSConnection if secure == "tls" else http.client.HTTPConnection
 more = {"context": context} if secure == "tls" else {}
-connection = kind(address, int(port), timeout=30, **more)
+connection = kind(address, int(port), timeout=60, **more)
 body = b"{}" if method in ("POST", "PUT") else None
 connection.request(method, path, body, {"content-type": "application/json"})
 response = connection.getresponse()
@@ -34,7 +34,7 @@ ENTER = """
 import http.client, json, sys
 own, _, token = sys.argv[1].partition("#")
 host = own.split("/")[2]
-connection = http.client.HTTPConnection(host, timeout=30)
+connection = http.client.HTTPConnection(host, timeout=60)
 headers = {"content-type": "application/json", "origin": "http://" + host}
 connection.request("POST", "/api/v1/dashboard/session", json.dumps({"token": token}), headers)
 print(connection.getresponse().getheader("set-cookie").partition(";")[0])
@@ -44,7 +44,7 @@ import http.client, ssl, sys
 address, cookie = sys.argv[1:3]
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-connection = http.client.HTTPSConnection(address, 19532, timeout=30, context=context)
+connection = http.client.HTTPSConnection(address, 19532, timeout=60, context=context)
 connection.request("GET", "/api/v1/status", headers={"cookie": cookie, "sec-fetch-site": "same-origin"})
 print(connection.getresponse().status)
 """
@@ -132,7 +132,7 @@ def test_the_dashboard_is_for_this_machine_only(net: tuple[Lan, HostNode, HostNo
 def asks(host: Host, script: str, *words: str) -> str:
     """What a script says that runs on a host."""
     argv = host.argv(sys.executable, "-c", script, *words)
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout.strip()
 
 
 def test_a_stranger_can_not_start_a_pairing_nor_confirm_one(net: tuple[Lan, HostNode, HostNode]) -> None:
@@ -150,7 +150,7 @@ def stranger(made: Lan, secure: str, method: str, path: str) -> list[int]:
     argv = made.attacker.argv(
         sys.executable, "-c", STRANGER, made.hosts[0].address, str(PORT), secure, method, path
     )
-    ran = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True)
     status, body = json.loads(ran.stdout)
     return [status, body["error"]["code"]]
 

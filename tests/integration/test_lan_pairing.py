@@ -145,7 +145,7 @@ class Command:
 
     def ends(self) -> tuple[int, str]:
         """Its exit status, and what it said on stderr."""
-        _, said = self.process.communicate(timeout=PATIENCE_S)
+        _, said = self.process.communicate(timeout=2 * PATIENCE_S)
         return self.process.returncode, said
 
     def is_called_off(self) -> None:

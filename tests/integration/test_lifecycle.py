@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from loopsy.store import configfile
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 from tests.integration.machine import Machine, too_open
 from tests.integration.streams import Stream
 from tests.integration.test_execution import STUBBORN, alive, both_started
@@ -122,7 +122,7 @@ def test_two_daemons_cannot_share_a_data_dir(machine: Machine) -> None:
         env=machine.environment,
         cwd=machine.root.parent,
         capture_output=True,
-        timeout=60,
+        timeout=2 * PATIENCE_S,
         check=False,
     )
     assert other.returncode != 0

@@ -20,7 +20,7 @@ from mcp import Client, StdioServerParameters, stdio_client
 
 from loopsy.mcp.results import MOST
 from loopsy.testing.nodes import Node, keyed_pair
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 from tests.integration.test_execution import STUBBORN, alive, both_started
 
 SERVE = ("-m", "loopsy.cli.main", "mcp", "serve")
@@ -126,7 +126,7 @@ def test_commands(pair: Pair, peer: str | None, tmp_path: Path) -> None:
         await agent.good(
             "loopsy_execute", command="sh", args=["-c", f"sleep 0.3; touch {touched}"], detach=True, **there
         )
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             while not touched.exists():
                 await anyio.sleep(0.02)
 
@@ -198,7 +198,7 @@ def test_a_message_its_answer_and_the_acks(pair: Pair) -> None:
     asked = as_agent(a, ask, b)
 
     async def answer(agent: Agent) -> None:
-        (came,) = (await agent.good("loopsy_check_inbox", waitSeconds=30))["messages"]
+        (came,) = (await agent.good("loopsy_check_inbox", waitSeconds=PATIENCE_S))["messages"]
         assert (came["id"], came["from"], came["origin"]) == (asked, "alfa", "agent")
         assert came["trust"] == "from peer alfa, not from your user"
         await agent.good("loopsy_ack_message", messageId=asked)
@@ -208,12 +208,12 @@ def test_a_message_its_answer_and_the_acks(pair: Pair) -> None:
     as_agent(b, answer, a)
 
     async def hear(agent: Agent) -> None:
-        (came,) = (await agent.good("loopsy_check_inbox", waitSeconds=30))["messages"]
+        (came,) = (await agent.good("loopsy_check_inbox", waitSeconds=PATIENCE_S))["messages"]
         assert (came["body"], came["inReplyTo"]) == ("well", asked)
         again = await agent.good("loopsy_check_inbox", includeUnacked=True)
         assert [message["id"] for message in again["messages"]] == [came["id"]]
         await agent.good("loopsy_ack_message", messageId=came["id"])
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             while not (await agent.good("loopsy_check_ack", messageId=asked))["acked"]:
                 await anyio.sleep(0.05)
         assert "loopsy_check_inbox" in await agent.bad("loopsy_ack_message", messageId="1-nobody-0")
@@ -228,7 +228,7 @@ def test_a_wait_for_a_message_ends_when_one_comes(pair: Pair) -> None:
         inbox: list[dict[str, Any]] = []
 
         async def wait() -> None:
-            inbox.extend((await agent.good("loopsy_check_inbox", waitSeconds=60))["messages"])
+            inbox.extend((await agent.good("loopsy_check_inbox", waitSeconds=300))["messages"])
 
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
@@ -237,7 +237,7 @@ def test_a_wait_for_a_message_ends_when_one_comes(pair: Pair) -> None:
             body = {"to": "alfa", "body": "wake up"}
             begin = time.monotonic()
             assert (await anyio.to_thread.run_sync(b.ask, "POST", "/messages", body)).status == 201
-        assert time.monotonic() - begin < 20
+        assert time.monotonic() - begin < 200, "it did not wait for its own end"
         assert [message["body"] for message in inbox] == ["wake up"]
         assert inbox[0]["origin"] == "person"
 
@@ -293,7 +293,7 @@ def test_lines_that_are_no_requests_end_nothing(pair: Pair) -> None:
     process.stdin.flush()
     answer = next(found for found in map(json.loads, process.stdout) if found.get("id") == 1)
     assert answer["result"]["serverInfo"]["name"] == "loopsy"
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert b"Traceback" not in err
 
@@ -365,7 +365,7 @@ def test_a_cancelled_command_is_gone_with_all_it_started(pair: Pair, peer: str |
         assert (await agent.good("loopsy_execute", command="echo", args=["on"]))["stdout"] == "on\n"
 
     as_agent(a, talk, b)
-    assert (b if peer else a).ask("GET", "/execute/jobs").body == {"jobs": []}
+    until(lambda: (b if peer else a).ask("GET", "/execute/jobs").body == {"jobs": []})
 
 
 @pytest.mark.parametrize("how", ["stdin ends", "TERM", "KILL"])
@@ -397,25 +397,26 @@ def test_a_command_ends_with_its_agent(pair: Pair, how: str, tmp_path: Path) -> 
         process.terminate()
     elif how == "KILL":
         process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_S)
     until(lambda: not alive(pids), "the end of the processes")
 
 
-def test_progress_comes_while_a_command_runs(pair: Pair) -> None:
+def test_progress_comes_while_a_command_runs(pair: Pair, tmp_path: Path) -> None:
     a, b = pair
     seen: list[tuple[float, float | None, str | None]] = []
 
     async def note(*progress: Any) -> None:
         seen.append(progress)
+        if len(seen) > 1 and "8 bytes in 2 lines" in str(progress[2]):
+            (tmp_path / "seen").touch()
 
     async def talk(agent: Agent) -> None:
-        script = "echo one; echo two; sleep 2.5"
-        await agent.result("loopsy_execute", note, command="sh", args=["-c", script], peer="bravo")
+        script = f"echo one; echo two; until test -e {tmp_path}/seen; do sleep 0.1; done"
+        with anyio.fail_after(PATIENCE_S):
+            await agent.result("loopsy_execute", note, command="sh", args=["-c", script], peer="bravo")
 
     as_agent(a, talk, b)
-    assert len(seen) >= 2
     assert [step[0] for step in seen] == sorted({step[0] for step in seen})
-    assert "8 bytes in 2 lines" in str(seen[0][2])
 
 
 def test_many_calls_at_once(pair: Pair) -> None:
@@ -506,4 +507,4 @@ def test_the_server_ends_with_its_client_and_leaves_nothing(pair: Pair) -> None:
         await agent.good("loopsy_list_peers")
 
     as_agent(a, talk)
-    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    until(lambda: {child.pid for child in psutil.Process().children(recursive=True)} <= before, "its end")

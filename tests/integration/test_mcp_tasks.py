@@ -61,7 +61,7 @@ def test_a_task_from_its_beginning_to_its_end(both: Pair, peer: str | None) -> N
 
         async with anyio.create_task_group() as group:
             group.start_soon(approve_later)
-            ended = await agent.result("loopsy_task_status", progress, taskId=task_id, waitSeconds=60, **there)
+            ended = await agent.result("loopsy_task_status", progress, taskId=task_id, waitSeconds=300, **there)
         end = ended.structured_content
         assert (end["status"], end["result"]) == ("completed", "All done.")
         assert any("forty-two" in line for line in end["lastEvents"])
@@ -77,7 +77,7 @@ def test_ending_one_and_a_wait_that_is_over_first(both: Pair) -> None:
         assert begun["status"] == "running"
         task_id = begun["taskId"]
         await agent.good("loopsy_task_cancel", taskId=task_id, peer="bravo")
-        ended = await agent.good("loopsy_task_status", taskId=task_id, peer="bravo", waitSeconds=30)
+        ended = await agent.good("loopsy_task_status", taskId=task_id, peer="bravo", waitSeconds=300)
         assert ended["status"] == "cancelled"
         assert "loopsy_task_status" in await agent.bad("loopsy_task_cancel", taskId=task_id, peer="bravo")
         assert "loopsy_task_list" in await agent.bad("loopsy_task_status", taskId="nothing")
@@ -107,7 +107,7 @@ def test_a_restart_of_the_daemon_in_the_wait_is_told(both: Pair) -> None:
         task_id = begun["taskId"]
         async with anyio.create_task_group() as group:
             group.start_soon(restart_later)
-            result = await agent.result("loopsy_task_status", progress, taskId=task_id, peer="bravo", waitSeconds=60)
+            result = await agent.result("loopsy_task_status", progress, taskId=task_id, peer="bravo", waitSeconds=300)
         assert not result.is_error, result.content
         assert result.structured_content["status"] == "running"
         assert "broken off" in result.structured_content["notes"][0]

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 
 from loopsy.store import configfile
 from loopsy.testing.nodes import Node, keyed_pair
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 from tests.integration.test_rest import refused
 
 DAY = 24 * 3600 * 1000
@@ -26,7 +27,7 @@ def send(node: Node, to: str, body: str = "hello", **more: Any) -> Any:
     return answer.body["messages"][0]
 
 
-def take(node: Node, wait: float = 20, **more: Any) -> list[Any]:
+def take(node: Node, wait: float = 50, **more: Any) -> list[Any]:
     """What is unread."""
     answer = node.ask("POST", "/messages/take", {"wait": wait, **more})
     assert answer.status == 200, answer.body
@@ -88,19 +89,18 @@ def test_a_message_goes_there_is_read_and_acknowledged_and_its_sender_knows(pair
 
 
 def test_a_reader_waits_and_is_woken(pair: Pair) -> None:
+    """It would wait for longer than the test does."""
     a, b = pair
     got: list[Any] = []
-    reader = threading.Thread(target=lambda: got.extend(take(b, 60)))
+    reader = threading.Thread(target=lambda: got.extend(take(b, 300)), daemon=True)
     reader.start()
-    time.sleep(0.3)
-    begin = time.monotonic()
+    time.sleep(0.3)  # most of the time it waits by then
     sent = send(a, "bravo")
-    reader.join(30)
+    reader.join(PATIENCE_S)
     assert [m["id"] for m in got] == [sent["id"]]
-    assert time.monotonic() - begin < 5
     begin = time.monotonic()
     assert take(b, 0.5) == []
-    assert 0.4 < time.monotonic() - begin < 5
+    assert time.monotonic() - begin > 0.4
     answer = a.ask("GET", "/messages/outbox?state=acked&wait=0.3&thread=nothing")
     assert answer.body["messages"] == []
 
@@ -110,31 +110,44 @@ def test_a_reader_that_left_takes_nothing(pair: Pair) -> None:
     import http.client
     import json
 
+    ports = set()
     for _ in range(5):
         connection = http.client.HTTPConnection("127.0.0.1", b.port)
         headers = {"authorization": f"Bearer {b.key}", "content-type": "application/json"}
         connection.request("POST", "/api/v1/messages/take", json.dumps({"wait": 60}), headers)
-        time.sleep(0.1)
+        ports.add(connection.sock.getsockname()[1])
+        time.sleep(0.1)  # most of the time it waits by then
         connection.close()
-    time.sleep(0.2)
+    until(lambda: not ports & connected(b), "the daemon to see that they left")
     sent = send(a, "bravo")
     assert [m["id"] for m in take(b)] == [sent["id"]]
+
+
+def connected(node: Node) -> set[int]:
+    """The ports from which somebody is connected to the daemon."""
+    assert node.process is not None
+    return {c.raddr.port for c in psutil.Process(node.process.pid).net_connections() if c.raddr}
 
 
 def test_two_takers_never_get_the_same_message(pair: Pair) -> None:
     a, b = pair
     got: list[list[str]] = [[] for _ in range(6)]
+    over = threading.Event()
 
     def taker(mine: list[str]) -> None:
-        while found := take(b, 2, limit=3):
-            mine.extend(m["id"] for m in found)
+        while not over.is_set():
+            mine.extend(m["id"] for m in take(b, 2, limit=3))
 
     takers = [threading.Thread(target=taker, args=(mine,)) for mine in got]
     for thread in takers:
         thread.start()
-    sent = [send(a, "bravo", str(n))["id"] for n in range(80)]
-    for thread in takers:
-        thread.join(60)
+    try:
+        sent = [send(a, "bravo", str(n))["id"] for n in range(80)]
+        until(lambda: sum(map(len, got)) >= len(sent), "all were taken")
+    finally:
+        over.set()
+        for thread in takers:
+            thread.join()
     assert sorted(m for mine in got for m in mine) == sorted(sent)
     place = {identifier: n for n, identifier in enumerate(sent)}
     assert all(sorted(mine, key=place.__getitem__) == mine for mine in got), "each reader reads in order"
@@ -146,7 +159,7 @@ def test_a_thread_goes_both_ways_and_reading_lists_changes_nothing(pair: Pair) -
     (got,) = take(b)
     answer = send(b, "alfa", "half way", type="response", inReplyTo=got["id"])
     assert answer["thread"] == first["thread"] == first["id"]
-    assert [m["body"] for m in a.ask("GET", "/messages/inbox?state=unread&from=bravo&wait=20").body["messages"]] == [
+    assert [m["body"] for m in a.ask("GET", "/messages/inbox?state=unread&from=bravo&wait=50").body["messages"]] == [
         "half way"
     ]
     assert len(take(a, thread=first["id"])) == 1
@@ -305,7 +318,9 @@ def test_an_offline_peer_gets_it_all_in_order_when_it_is_back(make_node: Callabl
     b.start()
     got: list[Any] = []
     while len(got) < 250:
-        got += take(b, limit=200)
+        more = take(b, limit=200)
+        assert more, f"after {len(got)} nothing more came"
+        got += more
     assert [m["id"] for m in got] == sent
     becomes(a, sent[-1], "read")
     assert "reason" not in outbox(a, sent[0])
@@ -321,7 +336,7 @@ def test_deadlines_pass_on_either_side_and_cancelled_is_never_sent(make_node: Ca
     assert outbox(a, unwanted["id"])["state"] == "cancelled"
     b.start()
     assert [m["body"] for m in take(b)] == ["long"]
-    unread = send(a, "bravo", "nobody reads it", ttl=2)
+    unread = send(a, "bravo", "nobody reads it", ttl=10)
     becomes(a, unread["id"], "delivered")
     becomes(a, unread["id"], "expired")
     assert b.ask("GET", f"/messages/{unread['id']}").body["state"] == "expired"
@@ -377,14 +392,14 @@ def test_a_full_inbox_is_waited_for_and_goes_on_when_it_is_read(make_node: Calla
     sent = [send(a, "bravo", str(n))["id"] for n in range(35)]
     until(lambda: b.ask("GET", "/status").body["messages"]["unread"] == 10, "ten unread")
     until(lambda: "full" in outbox(a, sent[-1]).get("reason", ""), "the reason")
-    time.sleep(1)
+    until(lambda: outbox(a, sent[-1])["attempts"] >= 3, "three tries in vain")
     assert b.ask("GET", "/status").body["messages"]["unread"] == 10
     got: list[str] = []
-    begin = time.monotonic()
-    while len(got) < 35:
-        got += [m["id"] for m in take(b)]
+    while len(got) < 35:  # what was read makes room, and the sender hears of it
+        more = take(b)
+        assert more, f"after {len(got)} nothing more came"
+        got += [m["id"] for m in more]
     assert got == sent
-    assert time.monotonic() - begin < 15, "what was read makes room, and the sender hears of it"
 
 
 # -- a raw peer -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import urllib.request
 from prometheus_client.parser import text_string_to_metric_families
 
 from loopsy.testing.nodes import Node
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -17,7 +17,7 @@ def samples(node: Node) -> Samples:
     request = urllib.request.Request(
         f"http://127.0.0.1:{node.port}/api/v1/metrics", headers={"Authorization": f"Bearer {node.key}"}
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
         families = text_string_to_metric_families(answer.read().decode())
         return {
@@ -45,8 +45,8 @@ def test_what_happens_is_counted(pair: tuple[Node, Node]) -> None:
     assert more("loopsy_request_duration_seconds_count", route[1]) == 2.0
     assert more("loopsy_http_bytes_total", ("direction", "in")) > 1000.0
     assert more("loopsy_jobs_total") == 1.0
+    until(lambda: samples(alfa)["loopsy_peers", (("status", "online"),)] == 1.0, "bravo is seen")
     now = samples(alfa)
-    assert now["loopsy_peers", (("status", "online"),)] == 1.0
     assert now["loopsy_context_entries", ()] == 1.0
     assert now["loopsy_uptime_seconds", ()] > 0.0
 

@@ -11,13 +11,15 @@ import sys
 import threading
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from statistics import mean
 from typing import Any
 
 import psutil
 import pytest
 
 from loopsy.core import pairing_joiner
+from loopsy.core.pairing import PER_ADDRESS
 from loopsy.core.pairing_messages import Done, Finish, Hello, Reveal, decode, encode
 from loopsy.testing.nodes import Node
 from loopsy.testing.pairing import JOINER, fixed
@@ -118,8 +120,8 @@ def test_two_people_pair_two_machines_over_tls(make_node: Any) -> None:
     leo, mia = Person(a, "pair"), Person(b, "pair", f"127.0.0.1:{a.port}")
     assert leo.sees(r"loopsy pair (\S+)") == f"127.0.0.1:{a.port}"
     code = leo.sees(CODE_SHOWN)
-    leo.sees(r"\(4:5\d left\)")
-    leo.sees(r"\(4:5\d left\)")
+    leo.sees(r"\(4:\d\d left\)")
+    leo.sees(r"\(4:\d\d left\)")
     mia.sees("the code that is shown there: ")
     mia.types(code)
     assert mia.sees(NUMBER) == leo.sees(NUMBER)
@@ -213,7 +215,7 @@ class Script:
         self.process.stdin.flush()
 
     def ends(self) -> tuple[int, str]:
-        _, said = self.process.communicate(timeout=60)
+        _, said = self.process.communicate(timeout=2 * PATIENCE_S)
         return self.process.returncode, said
 
 
@@ -273,15 +275,16 @@ def test_one_session_at_a_time_and_another_after_it(two: tuple[Node, Node]) -> N
 
 def test_pairing_again_says_on_both_screens_whose_keys_it_replaces(two: tuple[Node, Node]) -> None:
     a, b = two
+    days = {time.strftime("%Y-%m-%d")}
     pair_up(a, b)
+    days.add(time.strftime("%Y-%m-%d"))  # it may be midnight
     before = auth(a)
     leo, mia = Person(a, "pair"), Person(b, "pair", f"127.0.0.1:{a.port}")
     mia.sees("shown there: ")
     mia.types(leo.sees(CODE_SHOWN))
-    day = time.strftime("%Y-%m-%d")
     for person, name in ((leo, "bravo"), (mia, "alfa")):
         warned = person.sees(rf"paired with {name} \(since (\S+) \d\d:\d\d\); going on replaces its keys\r\n.*\[y/n\]")
-        assert warned == day
+        assert warned in days
     assert a.ask("GET", "/pair/status").body["peer"]["replaces"] == "bravo"
     leo.types("n")
     assert (leo.ends(), mia.ends()) == (1, 1)
@@ -414,7 +417,7 @@ def test_a_kill_at_the_end_leaves_both_paired_or_neither(
     ours, theirs = met(a, b, relay.port)
     yes(b, theirs)
     yes(a, ours)
-    assert cut.met.wait(30)
+    assert cut.met.wait(PATIENCE_S)
     assert state(b) == "finishing"
     assert is_keyed(a) == (lost is Done)
     assert not is_keyed(b)
@@ -503,7 +506,7 @@ def test_a_flood_of_greetings_from_another_address_lets_the_honest_one_in(two: t
         number = 0
         while not over.is_set():
             number += 1
-            elsewhere = http.client.HTTPConnection("127.0.0.1", a.port, source_address=("127.0.0.2", 0), timeout=30)
+            elsewhere = http.client.HTTPConnection("127.0.0.1", a.port, source_address=("127.0.0.2", 0), timeout=60)
             elsewhere.request("POST", "/api/v1/pair/initiate", stock[number % len(stock)], JSON)
             elsewhere.getresponse().read()
             elsewhere.close()
@@ -515,16 +518,14 @@ def test_a_flood_of_greetings_from_another_address_lets_the_honest_one_in(two: t
     for thread in threads:
         thread.start()
     try:
-        time.sleep(1)
+        until(lambda: sent[0] > 100, "a flood")
         join(b, a.port, code)
-        started = time.monotonic()
         until(lambda: state(b) == "comparing", "the honest one")
-        assert time.monotonic() - started < 10
+        assert any(thread.is_alive() for thread in threads), "the flood went on meanwhile"
     finally:
         over.set()
         for thread in threads:
             thread.join()
-    assert sent[0] > 100
     assert "Traceback" not in a.log
 
 
@@ -533,10 +534,19 @@ def test_refusing_a_flood_takes_no_arithmetic(make_node: Any) -> None:
     node = make_node().start()
     start(node)
     said = [hello("000000", f"flood {n}").hello for n in range(200)]
+    costs: dict[int, list[float]] = {200: [], 401: [], 429: []}
     process = psutil.Process(node.process.pid)
-    before = sum(process.cpu_times()[:2])
-    statuses = [says(node, "initiate", message).status for message in said]
-    spent = sum(process.cpu_times()[:2]) - before
-    assert statuses.count(200) <= 12
-    assert statuses.count(429) == len(statuses) - statuses.count(200)
-    assert spent / len(said) < 0.01
+
+    def costing(ask: Callable[[], Any]) -> None:
+        before = sum(process.cpu_times()[:2])
+        status = ask().status
+        costs[status].append(sum(process.cpu_times()[:2]) - before)
+
+    began = time.monotonic()
+    for message in said:
+        costing(lambda: node.ask("POST", "/pair/confirm", {"accept": True, "sas": "123456"}, key=None))
+        costing(lambda message=message: says(node, "initiate", message))
+    took = time.monotonic() - began
+    assert len(costs[200]) <= sum(PER_ADDRESS) + PER_ADDRESS[0] * took
+    assert len(costs[429]) == len(said) - len(costs[200])
+    assert mean(costs[429]) < 5 * mean(costs[401]), "it is twice as much, and would be ten times with the arithmetic"

@@ -52,6 +52,6 @@ def test_it_knows_nothing_of_this_environment(
 def test_one_that_hangs_is_ended_with_all_of_its_processes(make_agent: MakeAgent) -> None:
     agent, _ = make_agent("claude", scenario(shell("echo $$ > pid; exec sleep 1000")))
     with pytest.raises(subprocess.TimeoutExpired):
-        agent.run("sleep", timeout=5)
+        agent.run("sleep", timeout=30)  # in which its command must have begun
     pid = int((agent.work / "pid").read_text())
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import PATIENCE_S
 from tests.integration.machine import Machine
 
 
@@ -34,7 +35,7 @@ def test_enable_writes_a_unit_that_systemd_takes_twice_the_same_and_disable_take
     if shutil.which("systemd-analyze"):
         command = ["systemd-analyze", "verify", "--user", "--man=no", "--recursive-errors=no", str(unit)]
         env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(home)}
-        done = subprocess.run(command, env=env, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(command, env=env, capture_output=True, timeout=2 * PATIENCE_S, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
     assert "no longer" in machine.ok("disable")
     assert [path for path in units(machine).rglob("*") if not path.is_dir()] == []
@@ -68,7 +69,7 @@ def test_enable_in_a_container_of_its_own(tmp_path: Path) -> None:
     loopsy = Path(sys.executable).with_name("loopsy")
     env = {"HOME": str(home), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LOOPSY": str(loopsy)}
     done = subprocess.run(
-        [*unshare, "sh", "-c", CONTAINER], env=env, capture_output=True, text=True, timeout=120, check=False
+        [*unshare, "sh", "-c", CONTAINER], env=env, capture_output=True, text=True, timeout=5 * PATIENCE_S, check=False
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "[Service]" in done.stdout
@@ -105,7 +106,7 @@ def test_what_the_unit_starts_is_the_daemon(machine: Machine) -> None:
     finally:
         machine.process = None
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_broken_config_is_not_enabled(machine: Machine) -> None:

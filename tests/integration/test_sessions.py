@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from loopsy.store import configfile, pidfile
 from loopsy.store.layout import Layout
+from loopsy.testing.nodes import free_port
 from tests.integration.conftest import until
 from tests.integration.machine import COMMAND, Machine
 
@@ -27,8 +29,14 @@ class Host(Machine):
         return self.ok("session", *words, *(("--port", str(self.port + 1)) if starts else ()))
 
     def listed(self) -> dict[str, dict[str, Any]]:
-        """What ``session list`` says, by name."""
-        return {one["name"]: one for one in self.json("session", "list")["sessions"]}
+        """What ``session list`` says, by name, once all that run have answered it within its 5 s."""
+
+        def found() -> Any:
+            sessions = self.json("session", "list")["sessions"]
+            return all(one["state"] != "silent" for one in sessions) and (sessions,)
+
+        (sessions,) = until(found, "answers of all that run")
+        return {one["name"]: one for one in sessions}
 
     def layout_of(self, name: str) -> Layout:
         """A session's."""
@@ -44,10 +52,21 @@ class Host(Machine):
         return {peer["name"] for peer in peers if peer["status"] == "online" and peer["trusted"]}
 
 
+def free_row(count: int) -> int:
+    """The first of so many ports in a row that nobody uses now."""
+    while True:
+        first = free_port()
+        with ExitStack() as taken, suppress(OSError):
+            for port in range(first, first + count):
+                taken.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
     """Set up, not started; all of it is stopped at the end."""
     made = Host.at(tmp_path / "home")
+    made.port = free_row(6)
     made.set_up()
     yield made
     made.run("session", "stop-all")
@@ -65,7 +84,9 @@ def test_a_fleet_is_started_and_everyone_reaches_everyone(host: Host) -> None:
     assert [line.split()[0] for line in said.splitlines()] == ["worker-1", "worker-2", "worker-3"]
     names = {"alfa-worker-1", "alfa-worker-2", "alfa-worker-3"}
     until(lambda: host.online() == names, "the main daemon to see them")
-    until(lambda: host.online("--session", "worker-2") == names - {"alfa-worker-2"} | {"alfa"}, "a worker to see all")
+    for name in ("worker-1", "worker-2", "worker-3"):
+        others = names - {f"alfa-{name}"} | {"alfa"}
+        until(lambda name=name, others=others: host.online("--session", name) == others, f"{name} to see all")
     assert all(peer["pin"] for peer in host.json("peers")["peers"])
     assert host.ok("exec", "alfa-worker-1", "--", "echo", "hi") == "hi\n"
     assert host.ok("--session", "worker-1", "exec", "alfa-worker-3", "--", "echo", "hi") == "hi\n"
@@ -83,8 +104,8 @@ def test_they_are_told_apart_by_where_their_data_lies(host: Host) -> None:
     host.ok("--session", "a", "context", "set", "k", "of a")
     host.ok("start")
     assert "k" in host.fails("context", "get", "k")
-    named = host.json("session", "status", "a")
-    assert (named["state"], named["status"]["nodeId"]) == ("running", host.json("--session", "a", "status")["nodeId"])
+    named = until(lambda: (said := host.json("session", "status", "a"))["state"] == "running" and said, "its answer")
+    assert named["status"]["nodeId"] == host.json("--session", "a", "status")["nodeId"]
     assert host.layout_of("a").database.exists()
     assert "there is no session 'b'" in host.fails("--session", "b", "status")
     assert "can't be called" in host.fails("--session", "../a", "status", status=2)
@@ -191,5 +212,5 @@ def test_the_shell_completes_their_names(host: Host) -> None:
         asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
         out = host.root / "completions"
         asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(out)
-        subprocess.run(COMMAND, env={**host.environment, **asked}, check=False, timeout=60)
+        subprocess.run(COMMAND, env={**host.environment, **asked}, check=False)
         assert out.read_text().split("\013") == ["builds "], line

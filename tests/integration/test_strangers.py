@@ -32,7 +32,7 @@ def test_only_the_dashboards_files_and_door_are_open_to_this_machine() -> None:
 def test_who_asks_from_this_machine_gets_files_and_no_more(node: Node, route: Route) -> None:
     path = route.rule.replace("<path:file>", "x")
     for method in route.methods:
-        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=60)
         body = json.dumps({"token": "x"}) if method == "POST" else None
         connection.request(method, path, body, {"content-type": "application/json"})
         answer = connection.getresponse()

@@ -14,16 +14,21 @@ from loopsy.cli.mailbox import AGENTS
 from loopsy.testing import fake_agent
 from loopsy.testing.nodes import Node, keyed_pair
 from loopsy.wire.trust import DEFAULT_SCOPES
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 from tests.integration.task_terminal import COMMAND, Person
-from tests.integration.tasking import Client, whole
+from tests.integration.tasking import Client, NotedGit, whole
 
 pytestmark = pytest.mark.integration
 Pair = tuple[Node, Node]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def noted_git(tmp_path_factory: pytest.TempPathFactory) -> NotedGit:
+    return NotedGit(tmp_path_factory.mktemp("git"))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, noted_git: NotedGit) -> Iterator[Pair]:
     """Two machines; only the second, bravo, has an agent that matters."""
     root = tmp_path_factory.mktemp("task-cli")
     a, b = Node(root / "alfa", "alfa"), Node(root / "bravo", "bravo")
@@ -31,7 +36,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with pytest.MonkeyPatch.context() as patch:
         for name in AGENTS:  # should one run these tests: it could not answer
             patch.delenv(name, raising=False)
-        patch.setenv("PATH", f"{fake_agent.install(root / 'agents')}{os.pathsep}{os.environ['PATH']}")
+        places = (fake_agent.install(root / "agents"), noted_git.install(), os.environ["PATH"])
+        patch.setenv("PATH", os.pathsep.join(places))
         a.start()
         b.start()
         yield a, b
@@ -44,10 +50,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 def alfa(both: Pair) -> Iterator[Node]:
     yield both[0]
     for node in both:
-        client = Client(node)
-        for task in client.ask("GET", "?status=active").body["tasks"]:
-            client.ask("DELETE", f"/{task['taskId']}")
-            client.over(task["taskId"])
+        Client(node).end_all()
 
 
 @pytest.fixture
@@ -117,10 +120,12 @@ def test_answered_elsewhere_the_question_goes_with_who_answered(alfa: Node) -> N
         assert person.leaves() == 0
 
 
-def test_what_was_typed_before_the_question_is_no_answer(alfa: Node) -> None:
-    with Person(alfa, "task", "run", "--follow", steps("say ready.", "sleep 1", "ask echo no", "done")) as person:
+def test_what_was_typed_before_the_question_is_no_answer(alfa: Node, tmp_path: Path) -> None:
+    waiting = f"run until test -e {tmp_path}/typed; do sleep 0.1; done"
+    with Person(alfa, "task", "run", "--follow", steps("say ready.", waiting, "ask echo no", "done")) as person:
         person.sees("ready.")
         person.types("y")
+        (tmp_path / "typed").touch()
         person.sees("[n]o: ")
         client, task_id = Client(alfa), newest(alfa)
         person.types("x")
@@ -271,7 +276,7 @@ def test_where_nobody_can_be_asked_it_waits_and_says_how(alfa: Node, tmp_path: P
     words = line.partition("loopsy task ")[2].partition(" (or")[0].split()
     assert not (tmp_path / "out").exists()
     assert alfa.run("task", *words).returncode == 0
-    stdout, _ = process.communicate(timeout=30)
+    stdout, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert "| touch out" in stdout.decode()
     assert b"\x1b" not in stdout
@@ -283,7 +288,7 @@ def test_events_as_json(alfa: Node) -> None:
     assert process.stderr is not None
     request = process.stderr.readline().decode().partition("--request ")[2].split()[0]
     assert alfa.run("task", "approve", newest(alfa), "--request", request).returncode == 0
-    stdout, _ = process.communicate(timeout=30)
+    stdout, _ = process.communicate(timeout=PATIENCE_S)
     events = [json.loads(line) for line in stdout.splitlines()]
     assert process.returncode == 1
     assert whole(events)
@@ -311,12 +316,17 @@ def test_inside_of_a_task_nothing_is_asked_or_answered(alfa: Node) -> None:
 
 
 # -- the others -------------------------------------------------------------------------------------------------------
-def test_lists_resume_and_patch(alfa: Node, bravo: Node, tmp_path: Path) -> None:
+def test_lists_resume_and_patch(alfa: Node, bravo: Node, noted_git: NotedGit, tmp_path: Path) -> None:
     git = ["git", "-c", "user.email=a@b", "-c", "user.name=a"]
     subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run([*git, "commit", "-qm", "1", "--allow-empty"], cwd=tmp_path, check=True)
     words = ("run", "--mode", "acceptEdits", "--cwd", str(tmp_path), "--title", "Tidy up")
-    with Person(alfa, "task", *words, "--follow", steps(f"edit {tmp_path}/new text", "done")) as person:
+    noted_git.forget()
+    script = steps("ask true", f"edit {tmp_path}/new text", "done")
+    with Person(alfa, "task", *words, "--follow", script) as person:
+        person.sees("[n]o: ")
+        until(noted_git.has_seen, "the state of the repository")
+        person.types("y")
         person.sees("1 file changed (+1 -0)")
         person.sees("loopsy task patch")
         assert person.leaves() == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from loopsy.wire.trust import DEFAULT_SCOPES
 from tests.integration.conftest import MakeAgent, until
 from tests.integration.task_terminal import Person
 from tests.integration.tasking import Client, texts
+from tests.integration.terminal_actors import is_alive
 from tests.integration.test_tasks_real import AgentNode
 
 pytestmark = pytest.mark.integration
@@ -111,9 +113,8 @@ def test_cancelled_there_its_tools_end_though_they_were_detached(name: str, make
         assert there.alfa.run("task", "cancel", "--on", "bravo", task["taskId"][:8]).returncode == 0
         person.sees("cancelled")
         assert person.leaves() == 130
-    assert list(of(task["taskId"])) == []
-    for pid in pids:
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    until(lambda: list(of(task["taskId"])) == [], "the end of all of it")  # what was killed takes a moment to go
+    until(lambda: not any(map(is_alive, pids)), "the end of its tools")
 
 
 def words_of(process: psutil.Process) -> list[str]:
@@ -130,6 +131,9 @@ def test_gemini_stays_with_its_servers_and_is_ended_with_them(make_there: MakeTh
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "mcpServers": {"loopsy": server}}))
     trust = there.agent.home / ".gemini" / "trustedFolders.json"
     trust.write_text(json.dumps({str(there.agent.work): "TRUST_FOLDER"}))
+    began = time.monotonic()
+    assert there.agent.run("look").status == 0
+    by_itself = (time.monotonic() - began) * 1000
     bravo, seen = Client(there.bravo), []
     task_id = bravo.start("look", agent="gemini", cwd=str(there.agent.work))
     while bravo.show(task_id)["status"] == "running":
@@ -137,7 +141,8 @@ def test_gemini_stays_with_its_servers_and_is_ended_with_them(make_there: MakeTh
     task = bravo.over(task_id)
     assert seen, "it has started its server"
     assert (task["status"], task["result"]["text"]) == ("completed", "All done.")
-    assert list(of(task_id)) == []
+    until(lambda: list(of(task_id)) == [], "the end of its servers")
     result, end = (next(e for e in bravo.events(task_id) if e["type"] == kind) for kind in ("result", "exit"))
-    assert end["timestamp"] - result["timestamp"] < 8000, "ten seconds were too long"
+    print("ENDED", by_itself, end["timestamp"] - result["timestamp"])
+    assert end["timestamp"] - result["timestamp"] < by_itself, "it would stay for ten seconds"
     assert not [text for text in texts(bravo.events(task_id), "system") if "go on" in str(text)]

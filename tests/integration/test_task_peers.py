@@ -46,9 +46,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 @pytest.fixture
 def leo(one: Client) -> Iterator[Client]:
     yield one
-    for task in one.ask("GET", "?status=active").body["tasks"]:
-        one.ask("DELETE", f"/{task['taskId']}")
-        one.over(task["taskId"])
+    one.end_all()
 
 
 @pytest.fixture
@@ -122,7 +120,7 @@ def test_a_peer_goes_on_with_sessions_of_its_own_tasks_only(leo: Client, kai: Cl
 
 def test_a_peer_sees_and_steers_only_what_it_started(leo: Client, kai: Client, mia: Client) -> None:
     own, foreign = leo.start("ask true", "done"), mia.start("ask true", "done")
-    mine = kai.start("ask true", "sleep 30")
+    mine = kai.start("ask true", "sleep 300")
     for client, task_id in ((leo, own), (mia, foreign), (kai, mine)):
         client.asked(task_id)
     for task_id in (own, foreign):
@@ -174,7 +172,7 @@ def test_one_that_may_run_nothing_gets_no_directory_with_secrets_in_it(leo: Clie
 
 
 def test_who_is_revoked_loses_its_tasks(leo: Client, kai: Client) -> None:
-    task_id = kai.start("run sleep 60", "done")
+    task_id = kai.start("run sleep 300", "done")
     until(lambda: leo.show(task_id).get("pid"))
     scopes = leo.node.ask("PUT", "/trust/kai/scopes", {"scopes": ["context"]})
     assert scopes.status == 200, scopes

@@ -7,13 +7,14 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from loopsy.testing import fake_agent
 from loopsy.testing.nodes import Node, keyed_pair
-from tests.integration.conftest import until
+from tests.integration.conftest import PATIENCE_S, until
 from tests.integration.tasking import FINAL, Client, Event, kinds, texts, whole
 
 pytestmark = pytest.mark.integration
@@ -130,7 +131,8 @@ def test_a_reader_that_is_dropped_200_times_misses_and_repeats_nothing(two: tupl
 
 def test_a_time_goes_on_behind_what_was_until_then(two: tuple[Client, Client]) -> None:
     bravo, _ = two
-    task_id = bravo.start("say one", "sleep 0.1", "say two", "done")
+    task_id = bravo.start("say one", "ask true", "say two", "done")
+    bravo.approve(task_id, bravo.asked(task_id)["requestId"])
     bravo.over(task_id)
     events = bravo.events(task_id)
     one = next(event for event in events if event["data"].get("text") == "one")
@@ -141,12 +143,21 @@ def test_a_time_goes_on_behind_what_was_until_then(two: tuple[Client, Client]) -
     assert list(bravo.stream(task_id, "?after=99999")) == []
 
 
-def test_an_event_is_with_its_reader_at_once(two: tuple[Client, Client]) -> None:
+def test_an_event_is_with_its_reader_at_once(two: tuple[Client, Client], tmp_path: Path) -> None:
+    """Its agent says nothing more until then; and on a busy machine it takes no longer than other things do."""
     _, far = two
-    task_id = far.start("sleep 0.5", *(step for _ in range(10) for step in ("say tick", "sleep 0.1")), "done")
-    lags = [time.time() * 1000 - event["timestamp"] for event in far.stream(task_id) if event["type"] == "text"]
+    waits = "run until test -e {}/{}; do sleep 0.05; done"
+    steps = [step for at in range(10) for step in (f"say {at}", waits.format(tmp_path, at))]
+    lags, others = [], []
+    for event in far.stream(far.start(*steps, "done")):
+        if event["type"] == "text" and event["data"]["text"]:
+            lags.append(time.time() * 1000 - event["timestamp"])
+            began = time.monotonic()
+            assert far.node.ask("PUT", "/peers/bravo/context/other", {"value": "x"}).status == 200
+            others.append((time.monotonic() - began) * 1000)
+            (tmp_path / event["data"]["text"]).touch()
     assert len(lags) == 10
-    assert sorted(lags)[5] < 200
+    assert sorted(lags)[5] < max(200, 20 * sorted(others)[5])
 
 
 def test_more_than_is_kept_is_left_out_and_said_so(two: tuple[Client, Client]) -> None:
@@ -174,7 +185,7 @@ def test_changes_are_told_to_readers_of_events(two: tuple[Client, Client]) -> No
     import http.client
     import json
 
-    connection = http.client.HTTPConnection("127.0.0.1", bravo.node.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", bravo.node.port, timeout=PATIENCE_S)
     key = {"authorization": f"Bearer {bravo.node.key}"}
     connection.request("GET", "/api/v1/events?types=task,approval", headers=key)
     response = connection.getresponse()

@@ -15,22 +15,24 @@ from loopsy.services.leftovers import of
 from loopsy.testing import fake_agent
 from loopsy.testing.nodes import Node
 from tests.integration.conftest import until
-from tests.integration.tasking import Client, kinds, texts, whole
+from tests.integration.tasking import Client, NotedGit, kinds, texts, whole
 
 pytestmark = pytest.mark.integration
 MakeNode = Callable[..., Node]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def noted_git(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotedGit]:
+    """And our agent, for every node."""
     with pytest.MonkeyPatch.context() as patch:
-        place = fake_agent.install(tmp_path_factory.mktemp("agents"))
-        patch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
-        yield
+        git = NotedGit(tmp_path_factory.mktemp("git"))
+        places = (fake_agent.install(tmp_path_factory.mktemp("agents")), git.install(), os.environ["PATH"])
+        patch.setenv("PATH", os.pathsep.join(places))
+        yield git
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory, _agent: None) -> Iterator[Client]:
+def one(tmp_path_factory: pytest.TempPathFactory, noted_git: NotedGit) -> Iterator[Client]:
     node = Node(tmp_path_factory.mktemp("tasks") / "leo", "leo")
     node.write_config(aiTasks={"maxConcurrent": 3})
     yield Client(node.start())
@@ -41,9 +43,7 @@ def one(tmp_path_factory: pytest.TempPathFactory, _agent: None) -> Iterator[Clie
 @pytest.fixture
 def leo(one: Client) -> Iterator[Client]:
     yield one
-    for task in one.ask("GET", "?status=active").body["tasks"]:
-        one.ask("DELETE", f"/{task['taskId']}")
-        one.over(task["taskId"])
+    one.end_all()
     for rule in one.ask("GET", "/rules").body["rules"]:
         one.ask("DELETE", "/rules", {"rule": rule})
 
@@ -102,7 +102,7 @@ def test_nobody_answers(leo: Client, place: Path) -> None:
 
 
 def test_what_is_no_longer_asked_can_not_be_answered(leo: Client) -> None:
-    task_id = leo.start("withdraw ls", "sleep 5")
+    task_id = leo.start("withdraw ls", "sleep 300")
     answer = until(lambda: texts(leo.events(task_id), "permission_answer", "how"))
     assert answer == ["withdrawn"]
     late = leo.approve(task_id, "r1")
@@ -111,7 +111,7 @@ def test_what_is_no_longer_asked_can_not_be_answered(leo: Client) -> None:
 
 
 def test_the_first_answer_counts(leo: Client) -> None:
-    task_id = leo.start("ask true", "sleep 5")
+    task_id = leo.start("ask true", "sleep 300")
     request_id = leo.asked(task_id)["requestId"]
     assert leo.approve(task_id, request_id, approved=False).status == 200
     late = leo.approve(task_id, request_id)
@@ -157,13 +157,13 @@ def test_cancelled_while_it_asks_the_tool_does_not_run(leo: Client, place: Path)
 
 
 def test_one_that_lets_term_pass_is_killed(leo: Client) -> None:
-    task_id = leo.start("stubborn", "say up", "sleep 60")
+    task_id = leo.start("stubborn", "say up", "sleep 300")
     until(lambda: texts(leo.events(task_id)))
     leo.ask("DELETE", f"/{task_id}")
     task = leo.over(task_id)
     assert task["status"] == "cancelled"
     assert leo.events(task_id)[-1]["data"] == {"exitCode": None, "signal": "SIGKILL"}
-    assert living(task_id) == []
+    until(lambda: not living(task_id), "the end of all of it")
 
 
 def test_its_time_is_over(leo: Client) -> None:
@@ -230,7 +230,7 @@ def test_the_command_policy_stands_before_agents_too(make_node: MakeNode) -> Non
 
 
 def test_lists(leo: Client) -> None:
-    first, second = leo.start("done"), leo.start("sleep 30")
+    first, second = leo.start("done"), leo.start("sleep 300")
     leo.over(first)
     listed = leo.ask("GET", "?limit=2").body["tasks"]
     assert [task["taskId"] for task in listed] == [second, first]
@@ -245,7 +245,7 @@ def test_lists(leo: Client) -> None:
 # -- slots ------------------------------------------------------------------------------------------------------------
 def test_three_at_once_and_a_fourth(leo: Client) -> None:
     until(lambda: leo.node.ask("GET", "/status").body["aiTasks"]["active"] == 0)
-    three = [leo.start("sleep 60") for _ in range(3)]
+    three = [leo.start("sleep 300") for _ in range(3)]
     refused = leo.ask("POST", "", {"prompt": "done"})
     assert (refused.status, refused.body["error"]["code"]) == (429, 6002)
     fourth, fifth, sixth = (leo.start("done", queue=True) for _ in range(3))
@@ -321,7 +321,7 @@ def test_a_session_goes_on_in_a_new_task(leo: Client, place: Path) -> None:
     again = leo.over(answer.body["taskId"])
     assert (again["resumes"], again["sessionId"], again["cwd"]) == (first, old["sessionId"], str(place))
     assert "I remember: say one" in texts(leo.events(again["taskId"]))[0]
-    running = leo.start("sleep 30")
+    running = leo.start("sleep 300")
     assert leo.ask("POST", f"/{running}/resume", {"prompt": "x"}).status == 400
     leo.ask("DELETE", f"/{running}")
     leo.over(running)
@@ -339,9 +339,19 @@ def repo(place: Path) -> Path:
     return place
 
 
-def test_what_a_task_changed_is_told(leo: Client, repo: Path, tmp_path: Path) -> None:
+def started(leo: Client, git: NotedGit, *steps: str, **more: Any) -> str:
+    """A task whose first step comes when its repository's state was written down."""
+    git.forget()
+    task_id = leo.start("ask true", *steps, **more)
+    request_id = leo.asked(task_id)["requestId"]
+    until(git.has_seen, "the state of the repository")
+    leo.approve(task_id, request_id)
+    return task_id
+
+
+def test_what_a_task_changed_is_told(leo: Client, noted_git: NotedGit, repo: Path, tmp_path: Path) -> None:
     (repo / "mine").write_text("was there\n")
-    task_id = leo.start("run echo two >> a; echo new > b", "done", cwd=str(repo))
+    task_id = started(leo, noted_git, "run echo two >> a; echo new > b", "done", cwd=str(repo))
     task = leo.over(task_id)
     assert task["result"]["diff"] == {"files": 2, "insertions": 2, "deletions": 0, "patch": True}
     patch = leo.ask("GET", f"/{task_id}/patch")
@@ -353,9 +363,9 @@ def test_what_a_task_changed_is_told(leo: Client, repo: Path, tmp_path: Path) ->
     assert leo.ask("GET", f"/{unchanged}/patch").status == 404
 
 
-def test_a_worktree_leaves_the_rest_alone_and_goes_with_its_task(leo: Client, repo: Path) -> None:
+def test_a_worktree_leaves_the_rest_alone_and_goes_with_its_task(leo: Client, noted_git: NotedGit, repo: Path) -> None:
     (repo / "a").write_text("not committed\n")
-    task_id = leo.start("run cat a; echo two >> a", "done", cwd=str(repo), worktree=True)
+    task_id = started(leo, noted_git, "run cat a; echo two >> a", "done", cwd=str(repo), worktree=True)
     task = leo.over(task_id)
     assert task["result"]["diff"]["insertions"] == 1
     assert texts(leo.events(task_id)) == ["one\n"]
@@ -377,9 +387,10 @@ def test_a_daemon_that_is_killed_while_a_permission_waits(make_node: MakeNode, p
     kai = Client(node.start())
     waiting = kai.start(f"ask touch {place}/x", "done")
     kai.asked(waiting)
-    working = kai.start(f"run touch {place}/begun; sleep 60")
+    working = kai.start(f"run touch {place}/begun; sleep 300")
     until((place / "begun").exists)
-    others = [kai.start("sleep 60", queue=True) for _ in range(2)]
+    others = [kai.start("sleep 300", queue=True) for _ in range(2)]
+    until(lambda: "system" in kinds(kai.events(others[0])), "its beginning on disk")
     before = len(kai.events(waiting))
     node.kill()
     until(lambda: not living(waiting), "the end of the agent that waited")
@@ -404,13 +415,13 @@ def test_a_daemon_that_is_killed_while_a_permission_waits(make_node: MakeNode, p
 def test_a_daemon_that_is_stopped_leaves_nobody_behind(make_node: MakeNode) -> None:
     node = make_node("stopped")
     kai = Client(node.start())
-    task_id, asking = kai.start("run sleep 60 & sleep 60"), kai.start("ask true")
+    task_id, asking = kai.start("run sleep 300 & sleep 300"), kai.start("ask true")
     kai.asked(asking)
     until(lambda: len(living(task_id)) > 2)
     stream = kai.stream(task_id)
     node.stop()
     assert [event["type"] for event in stream][-1] == "exit"
-    assert living(task_id) + living(asking) == []
+    until(lambda: living(task_id) + living(asking) == [], "the end of all of them")
     node.start()
     assert kai.show(task_id)["error"] == "the daemon was stopped"
     assert texts(kai.events(asking), "permission_answer", "how") == ["disconnect"]
@@ -437,7 +448,7 @@ def test_notices(make_node: MakeNode, tmp_path: Path) -> None:
     try:
         notify = {"url": f"http://127.0.0.1:{server.server_port}/hook", "after": 0}
         kai = Client(make_node("noticed", aiTasks={"notify": notify}).start())
-        task_id = kai.start("ask echo secret words", "sleep 30")
+        task_id = kai.start("ask echo secret words", "sleep 300")
         asked = kai.asked(task_id)
         until(lambda: len(told) == 2, "a second try after the first failed")
         assert told[0] == told[1]
@@ -468,4 +479,4 @@ def test_old_ones_go_when_their_events_take_too_much(make_node: MakeNode, repo: 
     node.start()
     until(lambda: kai.ask("GET", f"/{old}").status == 404)
     assert len(kai.events(new)) > 6000
-    assert list(node.layout.tasks.iterdir()) == []
+    until(lambda: list(node.layout.tasks.iterdir()) == [], "the end of its patch too")

@@ -9,8 +9,8 @@ import secrets
 import socket
 import subprocess
 import threading
-import time
 from base64 import b64encode
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from tests.integration.test_transfer import home, parts, sha, small_disk  # noqa
 
 PIECE = "application/offset+octet-stream"
 JSON = {"accept": "application/json"}
+WAITING = 256 * 1024
+"""Bytes of a sender that stopped which may not be on disk yet."""
 
 
 def metadata(**values: str) -> str:
@@ -183,6 +185,12 @@ def half(node: Node, where: str, length: int, data: bytes, start: int = 0) -> so
     return sock
 
 
+def send_some(node: Node, where: str, data: bytes, start: int, end: int) -> None:
+    """A sender of all from ``start`` on that stops at ``end``, and stays until the connection ends."""
+    with suppress(OSError), half(node, where, len(data) - start, data[start:end], start) as sock:
+        sock.recv(1)
+
+
 @pytest.mark.parametrize("prefix", ["", "/peers/bravo"])
 def test_a_broken_connection_keeps_what_arrived_and_a_new_sender_cuts_an_old_one(
     pair: tuple[Node, Node], prefix: str
@@ -194,12 +202,19 @@ def test_a_broken_connection_keeps_what_arrived_and_a_new_sender_cuts_an_old_one
     until(lambda: parts(receiver)[0].stat().st_size > 0)
     sock.close()
     until(lambda: offset(node, where) == 700_001)
-    stalled = half(node, where, len(data) - 700_001, data[700_001:700_005], 700_001)
-    time.sleep(0.3)
-    again = begin(node, len(data), prefix=prefix, path="~/broken", source=f"s{prefix}")
-    assert (address(again), again.headers["upload-offset"]) == (where, "700005")
+    stalled: list[socket.socket] = []
+
+    def cut() -> bool:
+        """Whether the four bytes of one that stalls had come when the next sender did."""
+        stalled.append(half(node, where, len(data) - 700_001, data[700_001:700_005], 700_001))
+        again = begin(node, len(data), prefix=prefix, path="~/broken", source=f"s{prefix}")
+        assert address(again) == where
+        return again.headers["upload-offset"] == "700005"
+
+    until(cut, "the four bytes")
     assert patch(node, where, 700_005, data[700_005:]).body["checksum"] == sha(data)
-    stalled.close()
+    for sock in stalled:
+        sock.close()
 
 
 def test_a_restart_keeps_it_unless_the_part_is_another_file(make_node: Any) -> None:
@@ -232,8 +247,8 @@ def test_what_is_older_than_a_day_is_swept(make_node: Any) -> None:
     ])  # fmt: skip
     database.close()
     node.start()
-    until(lambda: len(parts(node)) == 1)
-    assert [node.ask("HEAD", where).status for where in (old, young)] == [404, 200]
+    until(lambda: [node.ask("HEAD", where).status for where in (old, young)] == [404, 200])
+    assert len(parts(node)) == 1
 
 
 def test_a_policy_that_was_tightened_holds_for_what_was_begun(make_node: Any) -> None:
@@ -282,31 +297,32 @@ def test_a_full_disk_keeps_what_arrived_and_the_old_file(node: Node, small_disk:
 
 
 def test_kill_9_at_random_moments_of_twenty_uploads(make_node: Any) -> None:
+    """Moments by what is on disk, not by the clock: each is in the middle, however quick the machine is."""
     node, dice = make_node().start(), random.Random(7)
-    data = secrets.token_bytes(40_000_000)
+    data = secrets.token_bytes(20_000_000)
     values = {"path": "~/killed", "source": "s", "checksum": sha(data)}
     resumed = 0
     for number in range(20):
         values["source"] = f"s{number}"
-        for attempt in range(50):
+        for most in (len(data) // 2, len(data)):
             began = begin(node, len(data), **values)
             at = int(began.headers["upload-offset"])
             resumed += at > 0
-            killer = threading.Timer(dice.uniform(0, 0.25), node.kill)
-            if attempt < 2:
-                killer.start()
-            try:
-                answer = patch(node, address(began), at, data[at:])
-            except OSError:
-                answer = None
-            killer.cancel() if attempt >= 2 else killer.join()
-            if node.process is None:
-                node.start()
-            if answer is not None and answer.status == 200:
-                assert answer.body["checksum"] == sha(data)
-                break
+            end = dice.randrange(at + WAITING, most)
+            sender = threading.Thread(target=send_some, args=(node, address(began), data, at, end))
+            sender.start()
+            moment = dice.randrange(at, end - WAITING + 1)
+            until(lambda moment=moment: parts(node)[0].stat().st_size >= moment, f"{moment} bytes on disk")
+            node.kill()
+            sender.join()
+            node.start()
+        began = begin(node, len(data), **values)
+        at = int(began.headers["upload-offset"])
+        resumed += at > 0
+        answer = patch(node, address(began), at, data[at:])
+        assert (answer.status, answer.body["checksum"]) == (200, sha(data))
         assert (home(node) / "killed").read_bytes() == data
-    assert resumed > 5
+    assert resumed > 20
     node.stop()
     node.start()
     until(lambda: not parts(node), "nothing to be left")

@@ -74,3 +74,4 @@ def test_a_wheel_installed_into_a_fresh_venv_works(tmp_path: Path) -> None:
         assert done.returncode == 0, (step, done.stdout, done.stderr)
     assert list(elsewhere.iterdir()) == []
     assert sys.executable not in (home / ".loopsy" / "logs" / "daemon.log").read_text()
+    shutil.rmtree(tmp_path / "venv")  # pytest keeps what tests leave, and disks are small

@@ -16,6 +16,7 @@ from loopsy.errors import ConnectionBroken, UnknownRoute
 from loopsy.mcp.server import Bridge, make_server
 from loopsy.store.layout import Layout
 from loopsy.wire import frames
+from tests.waiting import PATIENCE_S
 
 OWN, KAI = "own-node-id", "6f1c7c1e-0000-4000-8000-00000000000a"
 KEY, PEER_KEY, PIN = "5e" * 32, "c4" * 32, "ab" * 32
@@ -56,7 +57,7 @@ class FakeAnswer:
         yield from self._pieces
         if self._hold:
             self._daemon.reached.set()
-            assert self._daemon.broken_off.wait(20)
+            assert self._daemon.broken_off.wait(PATIENCE_S)
             self._daemon.ended.set()
 
 
@@ -88,7 +89,7 @@ class FakeDaemon:
     def hangs(self, _: Any) -> Any:
         """An answer that never comes."""
         self.reached.set()
-        assert self.broken_off.wait(20)
+        assert self.broken_off.wait(PATIENCE_S)
         self.ended.set()
         raise ConnectionBroken
 

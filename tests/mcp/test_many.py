@@ -13,6 +13,7 @@ from mcp import Client
 from loopsy.errors import CommandDenied, JobNotFound, PeerUnreachable
 from loopsy.mcp.results import MOST
 from tests.mcp.fake import PEER, FakeAnswer, FakeDaemon, bad, call, good, text_of, with_client
+from tests.waiting import PATIENCE_S
 
 DENIED = CommandDenied("'rm' is on this machine's denylist")
 
@@ -94,13 +95,15 @@ def test_after_a_failure_no_more_begin_if_it_is_so_wanted(tmp_path: Path) -> Non
 
 
 def test_no_more_than_so_many_run_at_once(tmp_path: Path) -> None:
-    lock, now, most = threading.Lock(), [0], [0]
+    """And so many do: each waits for two more."""
+    lock, now, most, three = threading.Lock(), [0], [0], threading.Barrier(3)
 
     def run(_: Any) -> FakeAnswer:
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        threading.Event().wait(0.05)
+        three.wait(PATIENCE_S)
+        threading.Event().wait(0.05)  # for a fourth
         with lock:
             now[0] -= 1
         return daemon.runs(exitCode=0)
@@ -147,11 +150,11 @@ def test_a_cancelled_call_ends_them_all(tmp_path: Path) -> None:
                 await client.call_tool("loopsy_execute_many", {"command": "sleep", "all": True})
 
             group.start_soon(run)
-            await anyio.to_thread.run_sync(daemon.reached.wait, 20)
+            await anyio.to_thread.run_sync(daemon.reached.wait, PATIENCE_S)
             group.cancel_scope.cancel()
 
     with_client(daemon, talk)
-    assert daemon.broken_off.wait(20)
+    assert daemon.broken_off.wait(PATIENCE_S)
 
 
 def held(daemon: FakeDaemon) -> FakeAnswer:

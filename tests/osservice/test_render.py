@@ -16,6 +16,7 @@ from attrs import evolve
 from loopsy.osservice import command, launchd, systemd, table, task_scheduler
 from loopsy.osservice.unit import Unit, name_of
 from loopsy.store.layout import Layout
+from tests.waiting import PATIENCE_S
 
 ETC = Path(__file__).parent.parent.parent / "etc"
 HOME = "/home/leo"
@@ -76,7 +77,7 @@ def verified(folder: Path, unit: Unit) -> subprocess.CompletedProcess[bytes]:
         ["systemd-analyze", "verify", "--user", "--man=no", "--recursive-errors=no", str(path)],
         capture_output=True,
         env={"HOME": str(folder), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(folder)},
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -216,8 +216,9 @@ async def test_a_stubborn_tree_that_holds_our_pipes_is_wholly_gone_after_end(sta
         echo $$; wait; while :; do sleep 60; done"""
     group, seen = await start(*sh(script))
     await until(lambda: seen.stdout.count(b"\n") == 2)
-    tree = [group.pid, *(child.pid for child in psutil.Process(group.pid).children(recursive=True))]
-    assert len(tree) >= 3
+    leader = psutil.Process(group.pid)
+    await until(lambda: len(leader.children(recursive=True)) >= 2)
+    tree = [group.pid, *(child.pid for child in leader.children(recursive=True))]
     group.end()
     group.end()
     await until(lambda: seen.ends)
@@ -237,8 +238,9 @@ async def test_a_grandchild_that_holds_no_pipe_and_ignores_term_is_gone_too(star
 
 @ensure_deferred
 async def test_what_outlives_its_leader_is_ended_with_it_after_its_grace(
-    start: Start, quick: None, tmp_path: Path
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(processes, "KILL_GRACE_S", 1000.0)
     script = f"""
         (trap '' TERM; touch {tmp_path}/ready; exec sleep 60) >/dev/null 2>&1 & echo $!
         while [ ! -e {tmp_path}/ready ]; do :; done; echo ready; exec sleep 60"""
@@ -249,6 +251,8 @@ async def test_what_outlives_its_leader_is_ended_with_it_after_its_grace(
     await until(lambda: gone(group.pid))
     assert not gone(survivor)
     assert not seen.ends
+    assert group._next_step is not None
+    group._next_step.reset(0)  # its grace is over
     await until(lambda: seen.ends)
     assert seen.ends == [-signal.SIGTERM]
     await until(lambda: gone(survivor))
@@ -312,7 +316,7 @@ async def test_no_descriptor_is_left_open(start: Start) -> None:
         await until(lambda seen=seen: seen.ends)
         with pytest.raises(CommandFailedToStart):
             await start("/no/such/program")
-    assert open_now() == before
+    await until(lambda: open_now() == before)
 
 
 @ensure_deferred
@@ -369,6 +373,6 @@ async def test_no_descriptors_left_says_so_and_breaks_nothing(start: Start) -> N
                 assert error.message == f"'true' could not be started: {os.strerror(errno.EMFILE).lower()}"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert psutil.Process().num_fds() == before
+    await until(lambda: psutil.Process().num_fds() == before)
     _, seen = await start("true")
     await until(lambda: seen.ends)

@@ -29,7 +29,8 @@ def run(starters: Starters, work: Any) -> Any:
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_after_the_other_in_their_order(starters: Starters) -> None:
+async def test_one_after_the_other_in_their_order(starters: Starters, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loopsy.services.starters.SLOW_S", 1000.0)  # on a busy machine each may take long
     seen: list[tuple[int, int]] = []
     waiting = [run(starters, lambda n=n: seen.append((n, threading.get_ident()))) for n in range(50)]
     for one in waiting:

@@ -15,6 +15,7 @@ from twisted.internet.defer import gatherResults
 from loopsy.errors import KeyNotFound, StorageFailed
 from loopsy.services.storage import BATCH, Storage
 from loopsy.store.database import Database, get_fact, set_fact
+from tests.waiting import PATIENCE_S
 
 ensure_deferred = pytest_twisted.ensureDeferred
 
@@ -47,7 +48,7 @@ async def test_whatever_gathers_while_a_batch_is_written_shares_the_next_commit(
 
     def counting(self: Database, operations: Any) -> Any:
         batches.append(len(operations))
-        assert gate.wait(20)
+        assert gate.wait(PATIENCE_S)
         return real(self, operations)
 
     monkeypatch.setattr(Database, "write", counting)

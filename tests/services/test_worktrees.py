@@ -178,12 +178,12 @@ async def test_a_slow_or_talkative_git_is_ended(tmp_path: Path) -> None:
     (tmp_path / "git").chmod(0o755)
     fake = Git(reactor, str(tmp_path), {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
     with pytest.raises(TaskFailed, match="too much"):
-        await fake.run("x", within=30, limit=100)
+        await fake.run("x", within=1000, limit=100)
     (tmp_path / "git").write_text("#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(TaskFailed, match="too long"):
         await fake.run("x", within=0.1)
     with pytest.raises(TaskFailed, match="not found"):
-        await Git(reactor, str(tmp_path), {"PATH": "/nowhere"}).run("x", within=1)
+        await Git(reactor, str(tmp_path), {"PATH": "/nowhere"}).run("x", within=1000)
 
 
 def test_settings_of_any_name_reach_git_as_they_are() -> None:

@@ -22,6 +22,7 @@ from loopsy.store.database import SCHEMA
 from loopsy.store.shared_context import SharedContext
 from loopsy.testing import redis_server
 from loopsy.wire.context import Entry, PutEntry
+from tests.waiting import wait_until
 
 LIMITS = ContextLimits(max_entries=4)
 NOW = 4_000_000_000_000
@@ -143,10 +144,7 @@ def test_the_store_itself_lets_an_entry_end(redis_address: str) -> None:
     now = round(time.time() * 1000)
     store.put(entry("k", PutEntry(value="v", ttl=0.05), "n", now), LIMITS, now)
     raw = store._redis
-    deadline = time.monotonic() + 20
-    while raw.exists("ends:entry:k") and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not raw.exists("ends:entry:k")
+    wait_until(lambda: not raw.exists("ends:entry:k"), "its end")
     assert store.get("k", now) is None
     store.close()
 

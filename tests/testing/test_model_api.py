@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from loopsy.testing.model_api import McpTool, ModelApi, OwnTool, Turn, load, mcp, say, scenario, shell
+from tests.waiting import PATIENCE_S
 
 BASH = {"name": "Bash", "input_schema": {}}
 DIALECTS = ("anthropic", "openai", "gemini")
@@ -30,7 +31,7 @@ def body_of(dialect: str, *said: str, tools: tuple[str, ...] = ("Bash",)) -> tup
 
 
 def ask(api: ModelApi, path: str, body: Any, **headers: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(api.url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(api.url.removeprefix("http://"), timeout=PATIENCE_S)
     try:
         connection.request("POST", path, json.dumps(body), headers)
         response = connection.getresponse()
@@ -163,7 +164,7 @@ def test_a_turn_that_holds_waits_for_its_release() -> None:
         asking.join(0.2)
         assert got == []
         api.release()
-        asking.join(20)
+        asking.join(PATIENCE_S)
         assert b"at last" in got[0]
 
 
