@@ -200,9 +200,9 @@ class PeerClient:
         timer = self._reactor.callLater(ANSWER_S, asked.cancel)
         try:
             status, parsed = await asked
-        except LoopsyError:
-            raise
         except Exception as error:
+            if isinstance(error, LoopsyError) and timer.active():
+                raise
             raise PeerTimeout(f"{target.label or target.origin} did not answer within {ANSWER_S:g} s") from error
         finally:
             if timer.active():

@@ -243,9 +243,13 @@ class Detached(Service):
 
 
 def still_runs(pid: int | None, born: float | None) -> bool:
-    """Whether the process of a lost job is there: of this id, and begun at the same moment."""
+    """Whether the process of a lost job is there: of this id, and begun at the same moment. (Where nobody reaps it, it
+    stays as a zombie.)"""
+    if pid is None or born is None:
+        return False
     try:
-        return pid is not None and born is not None and abs(psutil.Process(pid).create_time() - born) < 0.01
+        process = psutil.Process(pid)
+        return abs(process.create_time() - born) < 0.01 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 

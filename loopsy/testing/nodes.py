@@ -21,22 +21,29 @@ from attrs import define, field
 from loopsy.store import configfile
 from loopsy.store.layout import Layout
 
-START_S = 30.0
-"""Far more than a start takes: only a hanging one meets it."""
-
-
-PORTS = range(20_000, 32_000)
+PATIENCE_S = 120.0
+"""Far more than a start or an end takes, on a busy machine too: only a hanging one meets it."""
+WORKERS = 8
+"""At most so many run tests at once."""
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+PORTS = range(20_000, 32_000)[WORKER * 1500 : (WORKER + 1) * 1500]
 """Below those that systems give to outgoing connections (Linux: from 32768 on). One of those could be given to
-anybody's while a node is down, and stays taken for a minute after it: the node could not start again."""
+anybody's while a node is down, and stays taken for a minute after it: the node could not start again. Other workers
+have others, for the same reason."""
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
+    """A port that nobody uses now, nor was given to anybody here (while there are others)."""
     while True:
+        if len(_given) > len(PORTS) // 2:
+            _given.clear()
         port = secrets.choice(PORTS)
         with socket.socket() as sock, suppress(OSError):
             sock.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 @define
@@ -104,9 +111,9 @@ class Node:
     def wait_until_up(self) -> None:
         """Return once health answers.
 
-        :raises RuntimeError: the process ended, or START_S went by.
+        :raises RuntimeError: the process ended, or PATIENCE_S went by.
         """
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             with suppress(OSError, http.client.HTTPException):
                 if self.ask("GET", "/health", key=None).status == 200:
@@ -122,7 +129,7 @@ class Node:
             return None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(30)
+        status = self.process.wait(PATIENCE_S)
         self.process = None
         return status
 
@@ -130,7 +137,7 @@ class Node:
         """KILL, and wait."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(PATIENCE_S)
         self.process = None
 
     def ask(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAMS = ("valkey-server", "redis-server")
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 def program() -> str | None:

@@ -200,6 +200,18 @@ async def test_an_answer_that_stops_halfway_is_given_up_with_its_connection(
     assert await lets_go(peer)
 
 
+@pytest.mark.parametrize("tls", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_one_that_says_nothing_at_all_did_not_answer_in_time(
+    peers: Any, client: PeerClient, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.5)
+    peer = peers(silent, tls=tls)
+    with pytest.raises(PeerTimeout, match="did not answer within"):
+        await client.health(peer.target())
+    assert await lets_go(peer)
+
+
 @pytest.mark.parametrize("answer", [silent, half])
 @pytest_twisted.ensureDeferred
 async def test_looking_at_a_certificate_ends_though_nothing_comes(

@@ -7,7 +7,6 @@ import json
 import socket
 import ssl
 import threading
-import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -49,10 +48,8 @@ class Between:
         fronts: Sequence[str] = ("plain",),
         certificate: ssl.SSLContext | None = None,
         secure: bool = False,
-        pace_bps: float | None = None,
     ) -> None:
-        """``secure``: the target is asked over TLS. ``pace_bps``: bytes a second that a spliced connection passes on
-        to the target, as a slow link does."""
+        """``secure``: the target is asked over TLS."""
         self.target = ("127.0.0.1", target) if isinstance(target, int) else target
         self.to_inviter: Hook = lambda data: data
         self.to_joiner: Hook = lambda data: data
@@ -60,7 +57,7 @@ class Between:
         """The pairing messages that went through, as they were passed on."""
         self.heard = bytearray()
         """All that came in clear: the heads and bodies of requests."""
-        self._fronts, self._certificate, self._secure, self._pace_bps = fronts, certificate, secure, pace_bps
+        self._fronts, self._certificate, self._secure = fronts, certificate, secure
         self._count = 0
         self._lock = threading.Lock()
         self._server = _Server(listen, self)
@@ -99,7 +96,7 @@ class Between:
             there.settimeout(None)
             back = threading.Thread(target=_pump, args=(there, sock), daemon=True)
             back.start()
-            _pump(sock, there, self._pace_bps)
+            _pump(sock, there)
             back.join()
 
     # -- requests ---------------------------------------------------------------------------------------------------
@@ -190,11 +187,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Not here."""
 
 
-def _pump(source: socket.socket, sink: socket.socket, pace_bps: float | None = None) -> None:
+def _pump(source: socket.socket, sink: socket.socket) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
-            time.sleep(len(data) / pace_bps if pace_bps else 0)
     with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
 

@@ -56,11 +56,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]
     root = tmp_path_factory.mktemp("two")
     a, b = Node(root / "alfa", "alfa"), Node(root / "bravo", "bravo")
     keyed_pair(a, b)
-    a.start()
-    b.start()
-    yield a, b
-    a.stop()
-    b.stop()
+    try:
+        a.start()
+        b.start()
+        yield a, b
+    finally:
+        a.stop()
+        b.stop()
     assert "Traceback" not in a.log + b.log
 
 

@@ -1,9 +1,10 @@
-"""A link that holds what goes over it, so that a test finds a transfer in its middle, however quick the machine is."""
+"""A link that is slow, or holds what goes over it: a test finds a transfer in its middle on the quickest machine."""
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -13,8 +14,9 @@ class Gate:
     """What comes to ``port`` is passed on to the target, and back: all of it, or, after ``holds_after``, so many bytes
     and then no more until ``opens``."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, target: int, pace_bps: float | None = None) -> None:
+        """``pace_bps``: bytes a second that a connection passes on to the target; None: as fast as it can."""
+        self._target, self._pace_bps = target, pace_bps
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._changed = threading.Condition()
@@ -64,16 +66,17 @@ class Gate:
                 self._ends |= {near, far}
             back = threading.Thread(target=self._pump, args=(far, near), daemon=True)
             back.start()
-            self._pump(near, far)
+            self._pump(near, far, self._pace_bps)
             back.join()
             with self._changed:
                 self._ends -= {near, far}
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, pace_bps: float | None = None) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
                 self._passes(len(data))
                 sink.sendall(data)
+                time.sleep(len(data) / pace_bps if pace_bps else 0)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -18,36 +15,6 @@ from tests.integration.conftest import PATIENCE_S, until
 
 FINAL = ("completed", "failed", "cancelled")
 Event = dict[str, Any]
-GIT = """#!/bin/sh
-{git} "$@"
-status=$?
-echo "$@" >> "$0.done"
-exit $status
-"""
-
-
-@frozen
-class NotedGit:
-    """A ``git`` for a daemon's PATH that does what git does, and notes what is done. A daemon writes down how a
-    repository looks while the agent's CLI loads; our stand-in loads so fast that it must wait for that."""
-
-    directory: Path
-
-    def install(self) -> str:
-        """Make it; the directory, for PATH."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "git").write_text(GIT.format(git=shutil.which("git")))
-        (self.directory / "git").chmod(0o755)
-        return os.fspath(self.directory)
-
-    def forget(self) -> None:
-        """What was done until now."""
-        (self.directory / "git.done").unlink(missing_ok=True)
-
-    def has_seen(self) -> bool:
-        """Whether a state of a repository was written down since then."""
-        done = self.directory / "git.done"
-        return done.exists() and "write-tree" in done.read_text()
 
 
 @frozen

@@ -27,7 +27,7 @@ def used(agent: RealAgent, api: ModelApi, node: Node, prompt: str, lines: list[s
     """Run the agent with loopsy registered; what its model saw of the tools' results."""
     Desk(agent=agent, directory=os.fspath(node.root)).told("add")
     ran = agent.run(prompt, awaits="loopsy")
-    assert ran.status == 0, ran.stderr
+    assert ran.status == 0, (api.faults, ran.stdout[-2000:], ran.stderr)
     assert api.faults == []
     lines += [f"== {agent.name} on {node.name}: {prompt}", ran.stdout.decode("utf-8", "replace")]
     lines += [f"-- a tool gave: {result}" for result in api.results]

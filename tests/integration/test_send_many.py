@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from ptyprocess import PtyProcess
 
-from tests.integration.between import Between
 from tests.integration.conftest import until
 from tests.integration.fleet import Fleet
+from tests.integration.gate import Gate
 
 LARGE = 64 << 20
 SLOW_BPS = 200_000
@@ -47,7 +47,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with ExitStack() as links:
 
         def through(port: int) -> int:
-            return links.enter_context(Between(port, fronts=("splice",), pace_bps=SLOW_BPS)).port
+            return links.enter_context(Gate(port, SLOW_BPS)).port
 
         made = Fleet(tmp_path_factory.mktemp("far"), ("able", "bear"), through=through).start()
         yield made

@@ -16,19 +16,14 @@ from loopsy.testing.nodes import Node, keyed_pair
 from loopsy.wire.trust import DEFAULT_SCOPES
 from tests.integration.conftest import PATIENCE_S, until
 from tests.integration.task_terminal import COMMAND, Person
-from tests.integration.tasking import Client, NotedGit, whole
+from tests.integration.tasking import Client, whole
 
 pytestmark = pytest.mark.integration
 Pair = tuple[Node, Node]
 
 
 @pytest.fixture(scope="module")
-def noted_git(tmp_path_factory: pytest.TempPathFactory) -> NotedGit:
-    return NotedGit(tmp_path_factory.mktemp("git"))
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, noted_git: NotedGit) -> Iterator[Pair]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Two machines; only the second, bravo, has an agent that matters."""
     root = tmp_path_factory.mktemp("task-cli")
     a, b = Node(root / "alfa", "alfa"), Node(root / "bravo", "bravo")
@@ -36,8 +31,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, noted_git: NotedGit) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         for name in AGENTS:  # should one run these tests: it could not answer
             patch.delenv(name, raising=False)
-        places = (fake_agent.install(root / "agents"), noted_git.install(), os.environ["PATH"])
-        patch.setenv("PATH", os.pathsep.join(places))
+        patch.setenv("PATH", f"{fake_agent.install(root / 'agents')}{os.pathsep}{os.environ['PATH']}")
         a.start()
         b.start()
         yield a, b
@@ -316,17 +310,12 @@ def test_inside_of_a_task_nothing_is_asked_or_answered(alfa: Node) -> None:
 
 
 # -- the others -------------------------------------------------------------------------------------------------------
-def test_lists_resume_and_patch(alfa: Node, bravo: Node, noted_git: NotedGit, tmp_path: Path) -> None:
+def test_lists_resume_and_patch(alfa: Node, bravo: Node, tmp_path: Path) -> None:
     git = ["git", "-c", "user.email=a@b", "-c", "user.name=a"]
     subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run([*git, "commit", "-qm", "1", "--allow-empty"], cwd=tmp_path, check=True)
     words = ("run", "--mode", "acceptEdits", "--cwd", str(tmp_path), "--title", "Tidy up")
-    noted_git.forget()
-    script = steps("ask true", f"edit {tmp_path}/new text", "done")
-    with Person(alfa, "task", *words, "--follow", script) as person:
-        person.sees("[n]o: ")
-        until(noted_git.has_seen, "the state of the repository")
-        person.types("y")
+    with Person(alfa, "task", *words, "--follow", steps(f"edit {tmp_path}/new text", "done")) as person:
         person.sees("1 file changed (+1 -0)")
         person.sees("loopsy task patch")
         assert person.leaves() == 0

@@ -143,6 +143,5 @@ def test_gemini_stays_with_its_servers_and_is_ended_with_them(make_there: MakeTh
     assert (task["status"], task["result"]["text"]) == ("completed", "All done.")
     until(lambda: list(of(task_id)) == [], "the end of its servers")
     result, end = (next(e for e in bravo.events(task_id) if e["type"] == kind) for kind in ("result", "exit"))
-    print("ENDED", by_itself, end["timestamp"] - result["timestamp"])
     assert end["timestamp"] - result["timestamp"] < by_itself, "it would stay for ten seconds"
     assert not [text for text in texts(bravo.events(task_id), "system") if "go on" in str(text)]

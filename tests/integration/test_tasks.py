@@ -15,24 +15,22 @@ from loopsy.services.leftovers import of
 from loopsy.testing import fake_agent
 from loopsy.testing.nodes import Node
 from tests.integration.conftest import until
-from tests.integration.tasking import Client, NotedGit, kinds, texts, whole
+from tests.integration.tasking import Client, kinds, texts, whole
 
 pytestmark = pytest.mark.integration
 MakeNode = Callable[..., Node]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def noted_git(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotedGit]:
-    """And our agent, for every node."""
+def _agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        git = NotedGit(tmp_path_factory.mktemp("git"))
-        places = (fake_agent.install(tmp_path_factory.mktemp("agents")), git.install(), os.environ["PATH"])
-        patch.setenv("PATH", os.pathsep.join(places))
-        yield git
+        place = fake_agent.install(tmp_path_factory.mktemp("agents"))
+        patch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+        yield
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory, noted_git: NotedGit) -> Iterator[Client]:
+def one(tmp_path_factory: pytest.TempPathFactory, _agent: None) -> Iterator[Client]:
     node = Node(tmp_path_factory.mktemp("tasks") / "leo", "leo")
     node.write_config(aiTasks={"maxConcurrent": 3})
     yield Client(node.start())
@@ -339,19 +337,9 @@ def repo(place: Path) -> Path:
     return place
 
 
-def started(leo: Client, git: NotedGit, *steps: str, **more: Any) -> str:
-    """A task whose first step comes when its repository's state was written down."""
-    git.forget()
-    task_id = leo.start("ask true", *steps, **more)
-    request_id = leo.asked(task_id)["requestId"]
-    until(git.has_seen, "the state of the repository")
-    leo.approve(task_id, request_id)
-    return task_id
-
-
-def test_what_a_task_changed_is_told(leo: Client, noted_git: NotedGit, repo: Path, tmp_path: Path) -> None:
+def test_what_a_task_changed_is_told(leo: Client, repo: Path, tmp_path: Path) -> None:
     (repo / "mine").write_text("was there\n")
-    task_id = started(leo, noted_git, "run echo two >> a; echo new > b", "done", cwd=str(repo))
+    task_id = leo.start("run echo two >> a; echo new > b", "done", cwd=str(repo))
     task = leo.over(task_id)
     assert task["result"]["diff"] == {"files": 2, "insertions": 2, "deletions": 0, "patch": True}
     patch = leo.ask("GET", f"/{task_id}/patch")
@@ -363,9 +351,9 @@ def test_what_a_task_changed_is_told(leo: Client, noted_git: NotedGit, repo: Pat
     assert leo.ask("GET", f"/{unchanged}/patch").status == 404
 
 
-def test_a_worktree_leaves_the_rest_alone_and_goes_with_its_task(leo: Client, noted_git: NotedGit, repo: Path) -> None:
+def test_a_worktree_leaves_the_rest_alone_and_goes_with_its_task(leo: Client, repo: Path) -> None:
     (repo / "a").write_text("not committed\n")
-    task_id = started(leo, noted_git, "run cat a; echo two >> a", "done", cwd=str(repo), worktree=True)
+    task_id = leo.start("run cat a; echo two >> a", "done", cwd=str(repo), worktree=True)
     task = leo.over(task_id)
     assert task["result"]["diff"]["insertions"] == 1
     assert texts(leo.events(task_id)) == ["one\n"]
@@ -462,7 +450,6 @@ def test_notices(make_node: MakeNode, tmp_path: Path) -> None:
         server.shutdown()
         thread.join()
         server.server_close()
-
 
 
 def test_old_ones_go_when_their_events_take_too_much(make_node: MakeNode, repo: Path) -> None:

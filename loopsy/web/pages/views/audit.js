@@ -1,5 +1,5 @@
 // The audit log: who asked this machine for what, the newest first; more is fetched as one goes down.
-import { useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { ask } from "../net.js";
 import { Act, Badge, bytes, Code, Empty, Failure, Field, html, lasting, Table, Time } from "../ui.js";
 
@@ -32,6 +32,7 @@ export default function Audit() {
   const [all, setAll] = useState(false);
   const [error, setError] = useState(null);
   const [older, setOlder] = useState(null); // the number before which more is to be had
+  const asked = useRef(0); // an answer that comes after a newer question is thrown away
   const page = async (before) => {
     for (let look = 0, found = []; ; look += 1) {
       const limit = all ? PAGE : PAGE * 10;
@@ -42,7 +43,9 @@ export default function Audit() {
     }
   };
   const load = async (before) => {
+    const number = (asked.current += 1);
     const [found, next] = await page(before);
+    if (number !== asked.current) return;
     setOlder(next);
     setLines((old) => (before ? [...old, ...found] : found));
   };
