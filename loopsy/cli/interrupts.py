@@ -16,6 +16,9 @@ BY_SIGNAL = 128
 """Plus the signal's number, as shells count."""
 CANCEL_S = 5.0
 """How long a cancel may take before the connection is just closed, which ends the job too."""
+HEARD_S = 1.0
+"""Python runs a signal's handler between two of its own instructions: one that comes just before it waits for something
+would be heard when that comes. An alarm interrupts what waits so often."""
 
 
 def catch(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
@@ -25,11 +28,16 @@ def catch(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     before = {number: old for number, old in before.items() if old != signal.SIG_IGN}
     for number in before:
         signal.signal(number, handler)
+    if hasattr(signal, "setitimer"):
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, HEARD_S, HEARD_S)
     return before
 
 
 def put_back(before: Mapping[int, Any]) -> None:
     """The handlers that ``catch`` found."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
     for number, handler in before.items():
         signal.signal(number, handler)
 
