@@ -15,7 +15,7 @@ from loopsy.agents.adapter import Asked, Began, Ended, Event, Happening, Launch,
 from loopsy.agents.table import AGENTS
 from loopsy.testing.agents.real import RealAgent
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """No run takes a tenth of this; it is here so that a hanging one ends."""
 
 

@@ -18,8 +18,10 @@ from attrs import frozen
 from loopsy.testing.agents import packages
 
 DUMMY_KEY = "scripted-model-api-needs-no-key"
-RUN_S = 120.0
+RUN_S = 300.0
 """Gemini takes 3 s to start, the others less than one; only a run that hangs meets this."""
+SERVER_S = 120
+"""What an agent is to allow an MCP server to start. Its own limit, a few seconds, is met on a busy machine."""
 
 
 @frozen(kw_only=True)
@@ -63,6 +65,8 @@ def _claude_variables(url: str) -> Mapping[str, str]:
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "ENABLE_TOOL_SEARCH": "false",  # a scripted model does not look for tools: it is to be offered all of them
         "MCP_CONNECTION_NONBLOCKING": "0",  # nor ask again once a server has started: its first turn waits for them
+        "MCP_CONNECT_TIMEOUT_MS": str(SERVER_S * 1000),
+        "MCP_TIMEOUT": str(SERVER_S * 1000),
         "IS_SANDBOX": "1",  # as root it refuses to work unasked without this
     }
 
@@ -108,7 +112,12 @@ CLIS = {
             options=("--json", "--skip-git-repo-check"),
             unasked=("--dangerously-bypass-approvals-and-sandbox",),
             # else it asks without the tools of a server that takes longer than a second to start
-            awaiting=lambda server: ("-c", f"mcp_servers.{server}.required=true"),
+            awaiting=lambda server: (
+                "-c",
+                f"mcp_servers.{server}.required=true",
+                "-c",
+                f"mcp_servers.{server}.startup_timeout_sec={SERVER_S}",
+            ),
             variables=lambda url: {"SCRIPTED_KEY": DUMMY_KEY},
             files=_codex_files,
         ),
