@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -131,17 +130,16 @@ def test_gemini_stays_with_its_servers_and_is_ended_with_them(make_there: MakeTh
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "mcpServers": {"loopsy": server}}))
     trust = there.agent.home / ".gemini" / "trustedFolders.json"
     trust.write_text(json.dumps({str(there.agent.work): "TRUST_FOLDER"}))
-    began = time.monotonic()
-    assert there.agent.run("look").status == 0
-    by_itself = (time.monotonic() - began) * 1000
     bravo, seen = Client(there.bravo), []
     task_id = bravo.start("look", agent="gemini", cwd=str(there.agent.work))
-    while bravo.show(task_id)["status"] == "running":
-        seen += [one for one in of(task_id) if "mcp" in words_of(one)]
+
+    def is_over() -> bool:
+        seen.extend(one for one in of(task_id) if "mcp" in words_of(one))
+        return bravo.show(task_id)["status"] != "running"
+
+    until(is_over, "its end: by itself it would stay")
     task = bravo.over(task_id)
     assert seen, "it has started its server"
     assert (task["status"], task["result"]["text"]) == ("completed", "All done.")
     until(lambda: list(of(task_id)) == [], "the end of its servers")
-    result, end = (next(e for e in bravo.events(task_id) if e["type"] == kind) for kind in ("result", "exit"))
-    assert end["timestamp"] - result["timestamp"] < by_itself, "it would stay for ten seconds"
     assert not [text for text in texts(bravo.events(task_id), "system") if "go on" in str(text)]

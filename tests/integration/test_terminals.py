@@ -484,7 +484,7 @@ def test_last_words_of_a_program_are_not_lost(node: Node) -> None:
         terminal = opened(node, "sh", "-c", "seq 1 50000; echo the-end; exit 3")
         with Seat(node, terminal["terminalId"]) as seat:
             assert seat.ends()["exitCode"] == 3
-            assert seat.output.rstrip().endswith(b"the-end")
+            assert b"the-end" in seat.output
 
 
 # -- the way there ----------------------------------------------------------------------------------------------------
