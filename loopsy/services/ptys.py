@@ -31,6 +31,8 @@ from loopsy.wire.execution import KILL_GRACE_S
 
 HELD_S = 1.0
 """What was left behind by the program may hold its terminal; so much later it is closed."""
+REOPENED_S = 0.1
+"""Between looks at whether a program that had closed its terminal, and goes on, has opened it again."""
 STRAGGLER_S = 0.05
 """Between looks at whether all that was told to end is gone."""
 SHORT_BYTES, PIECE_BYTES, READ_BYTES = 512, 8 * 1024, 64 * 1024
@@ -55,6 +57,8 @@ class _Terminal(PTYProcess):
     """Twisted's, read in larger pieces."""
 
     proto: Any
+    pid: Any
+    """None once it is gone."""
 
     def doRead(self) -> Any:
         """What is there, up to READ_BYTES. After a short piece nothing more is expected: if there is, we are called
@@ -78,6 +82,18 @@ class _Terminal(PTYProcess):
         if parts and self.proto is not None:
             self.proto.outReceived(b"".join(parts))
         return end
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """Nobody has it open."""
+        self.connectionLost(reason)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Nobody has it open, which is the end of it once the program is gone. While that goes on (most close it just
+        before they exit) it is kept: to close our end would be HUP to it."""
+        if self.pid is None:
+            super().connectionLost(reason)
+        else:
+            self.proto.outLeft()
 
     def write(self, data: bytes) -> None:
         """What is typed."""
@@ -106,11 +122,6 @@ class PtyProcess(ProcessProtocol):
     def _process(self) -> Any:
         return self.transport
 
-    @property
-    def _is_open(self) -> bool:
-        """A program may close its terminal and go on: then the descriptor's number is somebody else's."""
-        return not self._over and bool(self._process.connected)
-
     def _later(self, name: str, seconds: float, call: Any) -> None:
         self._timers[name] = self._reactor.callLater(seconds, call)
 
@@ -124,9 +135,19 @@ class PtyProcess(ProcessProtocol):
         """From the terminal."""
         self._watcher.printed(data)
 
+    def outLeft(self) -> None:
+        """Nobody has the terminal open, and the program goes on."""
+        if not (self._timers.get("reopened") and self._timers["reopened"].active()):
+            self._later("reopened", REOPENED_S, self._read_on)
+
+    def _read_on(self) -> None:
+        if not (self._over or self._paused):
+            self._process.startReading()
+
     def processExited(self, reason: Failure) -> None:
         """The leader is gone (the kernel tells its foreground group); its terminal may still be held by others."""
         self._later("held", HELD_S, self._let_go)
+        self._read_on()
 
     def _let_go(self) -> None:
         """Not while it isn't read: there may be the leader's last words in it."""
@@ -174,19 +195,19 @@ class PtyProcess(ProcessProtocol):
 
     def resize(self, columns: int, lines: int) -> None:
         """The program is told by WINCH."""
-        if self._is_open:
+        if not self._over:
             set_size(self._process.fileno(), columns, lines)
 
     # -- its output -----------------------------------------------------------------------------------------------
     def pause(self) -> None:
         """Read no more: the program blocks when its terminal is full."""
-        if self._is_open and not (self._paused or self._killed):
+        if not (self._over or self._paused or self._killed):
             self._paused = True
             self._process.stopReading()
 
     def resume(self) -> None:
         """Read on."""
-        if self._paused and self._is_open:
+        if self._paused and not self._over:
             self._process.startReading()
         self._paused = False
 
