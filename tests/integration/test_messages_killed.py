@@ -37,7 +37,8 @@ def killed(node: Node) -> Node:
 def test_the_sender_is_killed_when_it_has_said_queued(make_node: Callable[..., Node]) -> None:
     a, b = make_node("alfa"), make_node("bravo")
     keyed_pair(a, b)
-    sent = [send(a.start(), "bravo", str(n))["id"] for n in range(5)]
+    a.start()
+    sent = [send(a, "bravo", str(n))["id"] for n in range(5)]
     killed(a)
     assert [outbox(a, identifier)["state"] for identifier in sent] == ["queued"] * 5
     b.start()
