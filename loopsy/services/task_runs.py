@@ -131,7 +131,7 @@ class TaskRun(Receiver):
             group.end()
         self.later(self._timeout_ms / 1000, self.end, "timeout")
         self._changed()
-        await self._watch.has_seen()
+        await self._watch.begun()
         if not isinstance(self.life.state, Ending | Over):
             group.write(launch.first)
         if not launch.keep_stdin:

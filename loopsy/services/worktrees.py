@@ -229,7 +229,7 @@ class Watch:
         """Write down the state, while the agent's CLI loads."""
         self._snapshot = Deferred.fromCoroutine(self._look(directory, whole))
 
-    async def has_seen(self) -> None:
+    async def begun(self) -> None:
         """The state is written down, or can't be: from now on the agent may change it."""
         seen: Deferred[None] = Deferred()
 
