@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from loopsy.testing.nodes import Node
 from tests.browser.page import Dash
@@ -39,3 +39,20 @@ def test_older_lines_are_fetched(dash: Dash, pair: tuple[Node, Node]) -> None:
     expect(rows).to_have_count(100)
     dash.press("Older lines")
     expect(rows).to_have_count(130)
+
+
+def test_an_answer_that_comes_after_a_newer_question_is_not_shown(dash: Dash, pair: tuple[Node, Node]) -> None:
+    pair[0].ask("POST", "/execute", {"command": "true"})
+    dash.go("audit", "Audit")
+    word = dash.page.get_by_label("Only lines that hold")
+    held: list[Route] = []
+    dash.page.route("**/audit?*word=execute*", lambda route: held.append(route))
+    with dash.page.expect_request("**/audit?*word=execute*"):
+        word.fill("execute")
+    word.fill("nothing holds this")
+    dash.sees("Nothing fits.")
+    with dash.page.expect_response("**/audit?*word=execute*") as late:
+        held[0].continue_()
+    late.value.finished()
+    dash.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    dash.sees("Nothing fits.")
